@@ -1,0 +1,44 @@
+"""Handlers of the runs room: experiments, and pages of runs."""
+
+from __future__ import annotations
+
+from tornado.web import authenticated
+
+from ...runs import list_experiments, refresh, search
+from ...runs.model import RunPage
+from .base import BadRequest, LabHandler
+
+
+class ExperimentsHandler(LabHandler):
+    """``mlops-lab/experiments``: the active experiments, newest first."""
+
+    @authenticated
+    async def get(self) -> None:
+        self.answer({"experiments": await self.off_loop(lambda: list_experiments(self.broker.server()))})
+
+
+class RunsHandler(LabHandler):
+    """``mlops-lab/runs``: a page of a search, or with ``run_id`` the present state of those runs."""
+
+    @authenticated
+    async def get(self) -> None:
+        run_ids = self.get_query_arguments("run_id")
+        if run_ids:
+            page = RunPage(runs=await self.off_loop(lambda: refresh(self.broker.server(), run_ids)))
+        else:
+            experiment_ids = self.get_query_arguments("experiment_id")
+            filter = self.get_query_argument("filter", "")
+            page_token = self.get_query_argument("page_token", None)
+            max_results = self._max_results()
+            page = await self.off_loop(
+                lambda: search(
+                    self.broker.server(), experiment_ids, filter=filter, page_token=page_token, max_results=max_results
+                )
+            )
+        self.answer(page)
+
+    def _max_results(self) -> int:
+        text = self.get_query_argument("max_results", "50")
+        if not text.isdecimal() or not 1 <= int(text) <= 100:
+            raise BadRequest("A page holds 1 to 100 runs.", f"Ask for a number in that range, not '{text}'.")
+        return int(text)

@@ -1,0 +1,44 @@
+"""What can go wrong around a tracked block, said to the person who runs it."""
+
+from __future__ import annotations
+
+from ..errors import MlopsLabError
+
+
+class TrackingError(MlopsLabError):
+    """Base of this room's errors."""
+
+    code = "tracking"
+
+
+class JournalUnreadable(TrackingError):
+    """A journal was written by a newer mlops_lab, or is not a journal."""
+
+    code = "journal_unreadable"
+
+
+class NoJournalPlace(TrackingError):
+    """The folder of the journals cannot be written to."""
+
+    code = "no_journal_place"
+    http_status = 507
+
+
+class RunGone(TrackingError):
+    """The server no longer takes entries for this run."""
+
+    code = "run_gone"
+    http_status = 410
+
+
+class RunElsewhere(TrackingError):
+    """The run was begun on another server than the one we are logged in to."""
+
+    code = "run_elsewhere"
+    http_status = 409
+
+
+class NoActiveRun(TrackingError):
+    """Something was asked of the current run, and no block is open."""
+
+    code = "no_active_run"

@@ -1,0 +1,130 @@
+"""The two threads behind an open block, so that the training thread does nothing but append.
+
+The :class:`Keeper` looks after what is local (values still on a GPU, fsync, the line on the screen); the
+:class:`Sender` talks to the server and may wait on it as long as it likes.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+
+from ..connection.errors import ConnectionProblem, NotConnected, Refused
+from ..errors import MlopsLabError
+from .journal import Journal
+from .projection import Projector
+
+TICK = 1.0
+"""Seconds between two looks of either thread."""
+FSYNC_EVERY = 5.0
+LONGEST_WAIT = 30.0
+"""Seconds between two attempts when a server has been away for long."""
+
+
+class Keeper:
+    """Looks after the local side of one run, once a second.
+
+    Parameters
+    ----------
+    journal
+        The run's journal.
+    drain
+        Writes the values whose copy from the device has arrived; called first in every round.
+    show
+        Brings the line on the screen up to date.
+    """
+
+    def __init__(self, journal: Journal, drain: Callable[[], None], show: Callable[[], None]) -> None:
+        self._journal = journal
+        self._drain = drain
+        self._show = show
+        self._stop = threading.Event()
+        # The context carries Jupyter's parent message, without which a display update finds no cell.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._work,), name="mlops_lab keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for the round in progress."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _work(self) -> None:
+        synced = time.monotonic()
+        while not self._stop.wait(TICK):
+            self._drain()
+            if time.monotonic() - synced >= FSYNC_EVERY:
+                self._journal.sync_to_disk()
+                synced = time.monotonic()
+            self._show()
+
+
+class Sender:
+    """Projects one journal while its block runs; repeats with growing pauses while the server is away.
+
+    Attributes
+    ----------
+    problem
+        Why nothing is being sent at the moment; None when all is well.
+    """
+
+    def __init__(self, projector: Projector) -> None:
+        self.problem: MlopsLabError | None = None
+        self._projector = projector
+        self._wake = threading.Event()
+        self._finishing = False
+        self._stopped = False
+        self._thread = threading.Thread(target=self._work, name="mlops_lab sender", daemon=True)
+
+    def start(self) -> None:
+        """Begin; harmless when it has begun."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def finish(self, limit: float) -> bool:
+        """Send the rest, for at most `limit` seconds; True when the server has everything.
+
+        A Ctrl-C ends the wait early and does no other harm: the journal keeps what is left.
+        """
+        self._finishing = True
+        self._wake.set()
+        try:
+            if self._thread.ident is not None:
+                self._thread.join(timeout=limit)
+        except KeyboardInterrupt:
+            pass
+        self._stopped = self._projector.stopped = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=0.2)
+        return self._projector.position.ended
+
+    def _work(self) -> None:
+        pause = TICK
+        try:
+            while not self._stopped:
+                self._wake.wait(pause)
+                self._wake.clear()
+                try:
+                    done = self._projector.push()
+                    self.problem, pause = None, TICK
+                except MlopsLabError as error:
+                    known = self.problem is not None
+                    self.problem = error
+                    self._projector.forget_server()
+                    if self._finishing and (known or isinstance(error, NotConnected)):
+                        return  # a server that was away already had its last chance
+                    worth_a_try = isinstance(error, ConnectionProblem) and not isinstance(error, Refused)
+                    pause = min(pause * 2, LONGEST_WAIT) if worth_a_try else LONGEST_WAIT
+                    if self._finishing:
+                        pause = min(pause, TICK)
+                    continue
+                if done:
+                    return
+        finally:
+            self._projector.release()

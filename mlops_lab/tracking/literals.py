@@ -1,0 +1,78 @@
+"""The plain settings at the top of a cell (``max_epochs = 4``), which become params without a line of code."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+_SECRET = re.compile(r"passw|secret|token|credential|(^|_)(pwd|auth|(api_?|access_?|private_?)?keys?)($|_)", re.I)
+LONGEST_TEXT = 250
+LONGEST_LIST = 16
+
+
+def literals(source: str) -> dict[str, str]:
+    """Find the top-level assignments of literals in `source`.
+
+    Parameters
+    ----------
+    source
+        Python, or a cell with magics; a cell that Python cannot parse without IPython has its magic lines
+        left out.
+
+    Returns
+    -------
+    dict
+        Name and value as text. Numbers, strings, booleans and short lists of them; no private names, and none
+        that looks like a secret.
+    """
+    tree = _parse(source)
+    found: dict[str, str] = {}
+    for statement in tree.body if tree else ():
+        for name, value in _assignments(statement):
+            if name.startswith("_") or _SECRET.search(name):
+                continue
+            text = _text(value)
+            if text is not None:
+                found[name] = text
+    return found
+
+
+def _parse(source: str) -> ast.Module | None:
+    for text in (source, re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", source)):
+        try:
+            return ast.parse(text)
+        except (SyntaxError, ValueError):
+            continue
+    return None
+
+
+def _assignments(statement: ast.stmt) -> list[tuple[str, ast.expr]]:
+    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+        return [(statement.target.id, statement.value)]
+    if not isinstance(statement, ast.Assign):
+        return []
+    pairs: list[tuple[str, ast.expr]] = []
+    for target in statement.targets:
+        if isinstance(target, ast.Name):
+            pairs.append((target.id, statement.value))
+        elif isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple):
+            elements = zip(target.elts, statement.value.elts, strict=False)
+            pairs.extend((name.id, value) for name, value in elements if isinstance(name, ast.Name))
+    return pairs
+
+
+def _text(value: ast.expr) -> str | None:
+    try:
+        literal = ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if isinstance(literal, str):
+        return literal if len(literal) <= LONGEST_TEXT and "\n" not in literal else None
+    if isinstance(literal, (bool, int, float)):
+        return str(literal)
+    if not isinstance(literal, (list, tuple)) or len(literal) > LONGEST_LIST:
+        return None
+    if not all(isinstance(item, (bool, int, float, str)) for item in literal):
+        return None
+    text = str(literal)
+    return text if len(text) <= LONGEST_TEXT else None

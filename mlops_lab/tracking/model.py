@@ -1,0 +1,157 @@
+"""The records of a run's journal, one JSON object per line; and what the room tells others about a run.
+
+The first record is always a :class:`Start`, which carries the schema version of all that follow. Fields may be
+added with a default; a change of meaning raises the version.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ..wire import Number
+
+SCHEMA_VERSION = 1
+
+EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
+RunState = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+
+class Start(msgspec.Struct, tag="start", tag_field="record"):
+    """The run as it was begun."""
+
+    schema_version: int
+    run_key: str
+    experiment: str
+    run_name: str
+    time: int
+    """Milliseconds since 1970, UTC."""
+    user: str
+    tags: dict[str, str]
+    offline: bool = False
+    """True: the user asked to keep the run here until told otherwise."""
+
+
+class Metric(msgspec.Struct, tag="metric", tag_field="record"):
+    """One point of one series."""
+
+    key: str
+    value: Number
+    step: int
+    time: int
+
+
+class Param(msgspec.Struct, tag="param", tag_field="record"):
+    """One setting of the run."""
+
+    key: str
+    value: str
+
+
+class Tag(msgspec.Struct, tag="tag", tag_field="record"):
+    """One tag; a later one of the same key replaces it."""
+
+    key: str
+    value: str
+
+
+class Input(msgspec.Struct, tag="input", tag_field="record"):
+    """One dataset that the run was given, in the shape of MLflow's dataset inputs."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    """JSON of the source."""
+    tags: dict[str, str] = {}
+
+
+class Artifact(msgspec.Struct, tag="artifact", tag_field="record"):
+    """A file that was copied beside the journal and is to be uploaded."""
+
+    file: str
+    """Path of the copy, relative to the journal's folder."""
+    name: str
+    """File name on the server."""
+    folder: str = ""
+    """Folder on the server, empty for the run's top."""
+
+
+class End(msgspec.Struct, tag="end", tag_field="record"):
+    """The run is over."""
+
+    status: EndStatus
+    time: int
+    lost: bool = False
+    """True when the process died without a word and the end was written for it."""
+
+
+Record = Start | Metric | Param | Tag | Input | Artifact | End
+
+
+class Position(msgspec.Struct):
+    """How far one journal has been projected, kept beside it."""
+
+    schema_version: int = SCHEMA_VERSION
+    uri: str = ""
+    """Origin of the server that holds the run."""
+    experiment_id: str = ""
+    run_id: str = ""
+    offset: int = 0
+    """Bytes of the journal that the server has."""
+    records: int = 0
+    quarantined: int = 0
+    ended: bool = False
+    """The server has everything, the final status included."""
+
+
+class Quarantined(msgspec.Struct):
+    """An entry that the server refuses for good, and why."""
+
+    entry: dict[str, Any]
+    reason: str
+
+
+class Progress(msgspec.Struct):
+    """A run at one moment, for a line on the screen."""
+
+    state: RunState
+    name: str
+    experiment: str
+    run_id: str | None
+    link: str
+    """The run's page in MLflow's own UI; empty while no server holds it."""
+    data: list[str]
+    """Dataset versions as typed, e.g. ``"brain@v2.0.0"``."""
+    metrics: dict[str, float]
+    """Last value of every metric."""
+    elapsed: float
+    """Seconds since the start."""
+    waiting: int
+    """Records that the server does not have yet."""
+    notices: list[str]
+
+
+class SyncedRun(msgspec.Struct):
+    """What became of one journal in a sync."""
+
+    run_key: str
+    name: str
+    run_id: str | None
+    status: Literal["sent", "waiting", "failed"]
+    message: str = ""
+
+
+class SyncReport(msgspec.Struct):
+    """What a sync did, one entry per journal that was not complete."""
+
+    runs: list[SyncedRun]
+
+    def __str__(self) -> str:
+        if not self.runs:
+            return "Nothing to send: the server has every run."
+        sent = sum(run.status == "sent" for run in self.runs)
+        left = [run for run in self.runs if run.status != "sent"]
+        text = f"{sent} of {len(self.runs)} runs sent."
+        return f"{text} {left[0].message}" if left else text

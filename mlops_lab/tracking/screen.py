@@ -1,0 +1,51 @@
+"""Who shows a run while its block is open. Jupyter's adapter puts its own screen here; a script gets plain lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+class Screen(Protocol):
+    """What is told about one run. `changed` comes from a background thread, about once a second."""
+
+    def opened(self, run: Run) -> None:
+        """The block is open; its body runs next."""
+
+    def changed(self, run: Run) -> None:
+        """A second has passed."""
+
+    def closed(self, run: Run) -> None:
+        """The run has its final status."""
+
+
+class Lines:
+    """Notices as lines on standard error, each once: for scripts, where a clean run needs no words."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def opened(self, run: Run) -> None:
+        """See :class:`Screen`."""
+        self._say(run.notices)
+
+    def changed(self, run: Run) -> None:
+        """See :class:`Screen`."""
+
+    def closed(self, run: Run) -> None:
+        """See :class:`Screen`."""
+        self._say(run.progress().notices)
+
+    def _say(self, notices: list[str]) -> None:
+        for notice in notices:
+            if notice not in self._said:
+                self._said.add(notice)
+                print(f"mlops_lab: {notice}", file=sys.stderr, flush=True)
+
+
+make: Callable[[], Screen] = Lines
+"""Makes the screen of the next block."""
