@@ -109,6 +109,7 @@ def _fill(project: Path, environment: dict[str, str], report: Report) -> None:
     git("init", "--quiet", "--initial-branch=main")
     dvc("init", "--quiet")
     (project / ".dvc" / "config").write_text(_DVC_CONFIG, encoding="utf-8")
+    (project / ".dvc" / "config.local").write_text(_DVC_REMOTE, encoding="utf-8")
     with open(project / ".dvc" / ".gitignore", "a", encoding="utf-8") as ignored:
         ignored.write("/storage\n")
     for source in _TEMPLATE.iterdir():
@@ -118,6 +119,7 @@ def _fill(project: Path, environment: dict[str, str], report: Report) -> None:
     git("add", "--all")
     git("commit", "--quiet", "--message", _FIRST_MESSAGE)
     git("tag", "--annotate", FIRST, "--message", "Twelve training labels are wrong.")
+    dvc("push", "--quiet")
 
     report("Recording brain@v2.0.0, in which they are corrected.")
     _wait_for_next_second()
@@ -126,15 +128,18 @@ def _fill(project: Path, environment: dict[str, str], report: Report) -> None:
     dvc("add", "--quiet", _DATA.as_posix())
     git("commit", "--quiet", "--all", "--message", _SECOND_MESSAGE)
     git("tag", "--annotate", SECOND, "--message", "Twelve training labels corrected.")
-
-    report("Copying both versions to the project's DVC remote.")
-    dvc("push", "--quiet", "--all-tags")
+    dvc("push", "--quiet")
 
 
 _DVC_CONFIG = """\
 [core]
     analytics = false
     check_update = false
+"""
+# Not in the committed configuration: when DVC reads that from an older commit, it takes a relative path as one below
+# the root of the file system, and `dvc push --all-tags` would write there.
+_DVC_REMOTE = """\
+[core]
     remote = storage
 ['remote "storage"']
     url = storage

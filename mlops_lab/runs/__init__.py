@@ -8,6 +8,7 @@ from __future__ import annotations
 from .document import compare
 from .errors import BadFilter, BadPage, NotComparable, RunsError, UnknownRun
 from .model import Comparison, Experiment, RunPage, RunRow
+from .naming import find_run_ids
 from .notebook import compare_runs, search_runs
 from .pages import list_experiments, refresh, search
 
@@ -23,6 +24,7 @@ __all__ = [
     "UnknownRun",
     "compare",
     "compare_runs",
+    "find_run_ids",
     "list_experiments",
     "refresh",
     "search",

@@ -12,6 +12,7 @@ from ..connection import open_server
 from .document import compare
 from .errors import RunsError
 from .model import Comparison, RunPage, RunRow
+from .naming import find_run_ids
 from .pages import list_experiments, search
 
 
@@ -54,7 +55,7 @@ def compare_runs(runs: Sequence[str | RunRow]) -> Comparison:
     Parameters
     ----------
     runs
-        Run ids, or rows of :func:`search_runs`, in the order of the columns.
+        Run ids, their beginnings, run names, or rows of :func:`search_runs`, in the order of the columns.
 
     Raises
     ------
@@ -62,6 +63,6 @@ def compare_runs(runs: Sequence[str | RunRow]) -> Comparison:
         See :func:`mlops_lab.runs.compare`.
     """
     named = [runs] if isinstance(runs, str) else runs
-    return compare(
-        open_server(), [one.run_id if isinstance(one, RunRow) else str(one) for one in named], project=Path.cwd()
-    )
+    server = open_server()
+    words = [one.run_id if isinstance(one, RunRow) else str(one) for one in named]
+    return compare(server, find_run_ids(server, words), project=Path.cwd())

@@ -198,7 +198,12 @@ class Run:
         with self._draining:
             while self._pending:
                 name, step, when, read = self._pending[0]
-                value = read(wait)
+                try:
+                    value = read(wait)
+                except RuntimeError:  # the device failed; the run must still come to its end
+                    self._pending.popleft()
+                    self.notice("Some values could not be read back from the device that computed them.")
+                    continue
                 if value is None:
                     return
                 self._pending.popleft()

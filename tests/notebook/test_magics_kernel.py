@@ -104,9 +104,14 @@ def only_run(server: TrackingServer, experiment: str) -> dict[str, Any]:
     return run
 
 
-@pytest.mark.parametrize(
-    "waiting", ["import time; time.sleep(100)", "import asyncio; await asyncio.sleep(100)"], ids=["plain", "await"]
-)
+# Short sleeps: ipykernel itself notices an interrupt of an awaiting cell only when its event loop wakes up.
+WAITS = {
+    "plain": "import time\ntime.sleep(100)",
+    "await": "import asyncio\nfor _ in range(1000):\n    await asyncio.sleep(0.1)",
+}
+
+
+@pytest.mark.parametrize("waiting", WAITS.values(), ids=WAITS.keys())
 def test_an_interrupt_kills_the_run_and_the_kernel_goes_on(
     start_kernel: Callable[..., Kernel], server: TrackingServer, tmp_path: Path, waiting: str
 ) -> None:

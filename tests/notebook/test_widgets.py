@@ -209,7 +209,7 @@ def test_runs_are_ticked_and_compared(
         "application/vnd.mlops-lab.comparison+json", "text/html", "text/plain", "image/png",
     }  # fmt: skip
     document = shown[0]["data"]["application/vnd.mlops-lab.comparison+json"]
-    assert [run["run_id"] for run in document["runs"]] == two_runs[::-1]
+    assert [run["run_id"] for run in document["runs"]] == two_runs, "the earlier run first"
     assert "<b>run</b>" not in shown[0]["data"]["text/html"]
     kernel.type("runs.filter", "dice > 0.5 or 1")
     assert "does not understand this filter" in kernel.ask("runs.says.value")

@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import msgspec
+import nbformat
 import orjson
 import pytest
+from nbconvert import HTMLExporter
 
 from mlops_lab import wire
 from mlops_lab.runs import figure, render
@@ -189,6 +191,14 @@ def test_the_bundle_is_plain_json_and_reads_back_as_the_document():
     assert sent == bundle, "nothing in it is lost by JSON"
     assert msgspec.convert(sent[render.MIME], Comparison) == document
     assert document._repr_mimebundle_().keys() == bundle.keys()
+
+
+def test_a_saved_notebook_shows_the_comparison_without_a_kernel():
+    output = nbformat.v4.new_output("display_data", data=render.mimebundle(two()))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("%mlops_compare a b", outputs=[output])])
+    nbformat.validate(notebook)
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    assert "Both runs were tested on the same 24 files of 6 subjects." in page
 
 
 def test_thirty_params_and_ten_runs_render():

@@ -105,6 +105,20 @@ def test_the_scaling_of_mixed_precision_is_undone() -> None:
     assert points(run) == [("train_loss", 1, 6.0)]
 
 
+def test_values_on_their_way_from_a_device_arrive_in_order_and_a_broken_device_stops_nothing() -> None:
+    def broken(wait: bool) -> float | None:
+        raise RuntimeError("device-side assert triggered")
+
+    with block() as run:
+        run.log_deferred("train_loss", lambda wait: 1.5 if wait else None)
+        run.drain()
+        assert points(run) == [], "a value that has not arrived is waited for at the end, not in between"
+        run.log_deferred("train_loss", broken)
+        run.log_deferred("train_loss", lambda wait: 2.5)
+    assert points(run) == [("train_loss", 1, 1.5), ("train_loss", 3, 2.5)]
+    assert "could not be read back" in " ".join(run.notices)
+
+
 def test_the_optimizer_and_its_rate_become_params_once() -> None:
     w = weight()
     optimizer = torch.optim.AdamW([w], lr=0.25)

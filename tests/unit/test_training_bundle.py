@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,11 @@ def write_dataset(folder: Path, *, values: int = 3, shape: tuple[int, ...] = (40
         rows.append(f"{name}\t{role}")
         y, x = np.mgrid[: shape[0], : shape[1]]
         radius = np.hypot(y - random.integers(12, 28), x - random.integers(12, 36))
-        label = ((radius < 10).astype(np.uint8) + (radius < 5)) % values
+        disc = ((radius < 10).astype(np.uint8) + (radius < 5)) % values
+        label = np.broadcast_to(disc.reshape(*disc.shape, *(1 for _ in shape[2:])), shape)
         image = label * 100 + random.normal(0, 10, label.shape)
         for kind, pixels in (("image", image.astype(np.float32)), ("label", label)):
-            nibabel.save(nibabel.Nifti1Image(pixels.reshape(shape), np.eye(4)), folder / f"{name}_{kind}.nii.gz")
+            nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), folder / f"{name}_{kind}.nii.gz")
     (folder / "participants.tsv").write_text("\n".join(rows) + "\n")
     return folder
 
@@ -132,14 +135,27 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
         run_bundle(tmp_path)
 
 
-def test_an_interrupted_training_leaves_the_process_as_it_was(dataset: Path) -> None:
-    import signal
-    import threading
-
+def test_an_interrupted_training_leaves_the_process_as_it_was(dataset: Path, tmp_path: Path) -> None:
     import torch
 
-    threads = torch.get_num_threads()
-    threading.Timer(2.0, signal.raise_signal, [signal.SIGINT]).start()
-    with pytest.raises(KeyboardInterrupt):
-        run_bundle(recipe("segmentation_2d"), dataset_dir=dataset, **(SMALL | {"max_epochs": 100000}))
+    threads, before = torch.get_num_threads(), signal.signal(signal.SIGINT, signal.default_int_handler)
+    over = threading.Event()
+
+    def interrupt_once_it_trains() -> None:
+        while not over.wait(0.05):
+            if (tmp_path / "model.pt").exists():
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    watcher = threading.Thread(target=interrupt_once_it_trains)
+    watcher.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_bundle(
+                recipe("segmentation_2d"), dataset_dir=dataset, output_dir=tmp_path, **(SMALL | {"max_epochs": 100000})
+            )
+    finally:
+        over.set()
+        watcher.join()
+        signal.signal(signal.SIGINT, before)
     assert torch.get_num_threads() == threads

@@ -17,6 +17,7 @@ import type {
   Recipe,
   RunPage
 } from './contract';
+import { Store } from './store';
 
 /** Milliseconds after which a request is given up: no spinner turns for ever. */
 const TIME_LIMIT = 30_000;
@@ -43,12 +44,18 @@ interface IRequest {
   limit?: number;
 }
 
+/** Faults that concern every room alike, and are said once for all. */
+const EVERYWHERE = ['no_server_part', 'signed_out', 'offline'];
+
 /** Speaks with the handlers under `mlops-lab/`. Every method rejects with {@link ApiError} only. */
 export class Api {
   constructor(
     private readonly _settings: ServerConnection.ISettings,
     private readonly _trans: TranslationBundle
   ) {}
+
+  /** The fault that keeps every room from working; null when the server part answers. */
+  readonly trouble = new Store<ApiError | null>(null);
 
   connection(): Promise<ConnectionState> {
     return this._send('GET', 'connection');
@@ -116,19 +123,25 @@ export class Api {
         body: request.body === undefined ? undefined : JSON.stringify(request.body)
       };
       const response = await ServerConnection.makeRequest(url, init, this._settings);
-      return this._read<T>(response, await response.text());
+      const document = this._read(response, await response.text());
+      this.trouble.value = null;
+      return document as T;
     } catch (error) {
-      throw this._explain(error, stop.signal.aborted, request.signal?.aborted ?? false);
+      const reason = this._explain(error, stop.signal.aborted, request.signal?.aborted ?? false);
+      if (EVERYWHERE.includes(reason.code)) {
+        this.trouble.value = reason;
+      }
+      throw reason;
     } finally {
       window.clearTimeout(timer);
       request.signal?.removeEventListener('abort', end);
     }
   }
 
-  private _read<T>(response: Response, text: string): T {
+  private _read(response: Response, text: string): unknown {
     const document = parse(text);
     if (response.ok && document !== null) {
-      return document as T;
+      return document;
     }
     if (isFailure(document)) {
       throw new ApiError(document.code, document.message, document.hint);

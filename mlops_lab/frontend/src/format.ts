@@ -22,7 +22,12 @@ export function metric(value: WireNumber | null | undefined): string {
   }
   const size = Math.abs(number);
   if (size !== 0 && (size < 1e-4 || size >= 1e7)) {
-    return minus(number.toExponential(3).replace(/\.?0+e/, 'e').replace('e+', 'e'));
+    return minus(
+      number
+        .toExponential(3)
+        .replace(/\.?0+e/, 'e')
+        .replace('e+', 'e')
+    );
   }
   if (Number.isInteger(number)) {
     return minus(String(number));
@@ -32,7 +37,9 @@ export function metric(value: WireNumber | null | undefined): string {
 
 /** Give the value of an axis tick: like a metric, without closing zeros. */
 export function tick(value: number): string {
-  return metric(value).replace(/(\.\d*?)0+$/, '$1').replace(/\.$/, '');
+  return metric(value)
+    .replace(/(\.\d*?)0+$/, '$1')
+    .replace(/\.$/, '');
 }
 
 /** Give the difference of two metrics with its sign, or a dash where there is none. */
@@ -74,10 +81,10 @@ export function duration(milliseconds: number): string {
   return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`;
 }
 
-/** Give how long ago `time` was, e.g. `3 min ago`, in the language of the interface. */
+/** Give how long ago `time` was, e.g. `3 minutes ago`, in the language of the interface. */
 export function age(time: number, now: number, language?: string): string {
   const seconds = Math.max(0, (now - time) / 1000);
-  const words = new Intl.RelativeTimeFormat(language, { numeric: 'auto', style: 'short' });
+  const words = new Intl.RelativeTimeFormat(language, { numeric: 'always' });
   const steps: [number, number, Intl.RelativeTimeFormatUnit][] = [
     [60, 1, 'second'],
     [3600, 60, 'minute'],

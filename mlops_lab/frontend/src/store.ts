@@ -7,7 +7,7 @@ import { useSyncExternalStore } from 'react';
 export interface IReadable<T> {
   readonly value: T;
   /** Call `listener` after each change; the answer ends that. */
-  subscribe(listener: () => void): () => void;
+  readonly subscribe: (listener: () => void) => () => void;
 }
 
 /** A value that its owner sets and anybody watches. */

@@ -7,12 +7,15 @@ from tornado.web import authenticated
 
 from ...runs import compare
 from .base import LabHandler
+from .datasets import local_path
 
 
 class ComparisonRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Which runs to compare, in the order of the columns."""
 
     run_ids: list[str]
+    path: str = ""
+    """The notebook, as JupyterLab's file browser knows it; its project tells which files of a dataset changed."""
 
 
 class ComparisonHandler(LabHandler):
@@ -20,5 +23,6 @@ class ComparisonHandler(LabHandler):
 
     @authenticated
     async def post(self) -> None:
-        run_ids = self.body(ComparisonRequest).run_ids
-        self.answer(await self.off_loop(lambda: compare(self.broker.server(), run_ids)))
+        asked = self.body(ComparisonRequest)
+        project = local_path(self.settings["server_root_dir"], asked.path)
+        self.answer(await self.off_loop(lambda: compare(self.broker.server(), asked.run_ids, project=project)))

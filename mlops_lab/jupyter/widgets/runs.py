@@ -52,7 +52,7 @@ class Runs(Section):
             [
                 w.HBox([self.experiment, self.refresh]),
                 self.filter,
-                w.HTML(f'<div style="{_GRID}font-weight:600;padding-left:34px">{names}</div>'),
+                w.HTML(f'<div style="{_GRID}font-weight:600;padding-left:28px">{names}</div>'),
                 self.rows,
                 w.HBox([self.compare, self.older]),
             ],
@@ -143,7 +143,8 @@ class Runs(Section):
 
         with self.working("Comparing"):
             self.comparison.outputs = ()
-            bundle = render.mimebundle(compare_runs(self.ticked))
+            # The list is newest first; a comparison reads from the earlier run to the later.
+            bundle = render.mimebundle(compare_runs(self.ticked[::-1]))
             self.comparison.outputs = ({"output_type": "display_data", "data": bundle, "metadata": {}},)
 
     def _running(self) -> list[str]:

@@ -75,8 +75,9 @@ class Training(Section):
         if shell is None:
             self.tell("There is no notebook here to insert a cell into. Copy it instead.", "error")
             return False
-        if "mlops_lab" not in shell.extension_manager.loaded:
-            shell.extension_manager.load_extension("mlops_lab")
+        extensions = shell.extension_manager
+        if extensions is not None and "mlops_lab" not in extensions.loaded:
+            extensions.load_extension("mlops_lab")
         shell.set_next_input(cell.source)
         return True
 

@@ -6,7 +6,7 @@ import { LineChart } from 'echarts/charts';
 import { GridComponent, TooltipComponent } from 'echarts/components';
 import * as echarts from 'echarts/core';
 import { CanvasRenderer } from 'echarts/renderers';
-import { useEffect, useRef, useState } from 'react';
+import { ReactElement, useEffect, useRef, useState } from 'react';
 
 import type { Curve, RunRow } from '../contract';
 import { metric, tick } from '../format';
@@ -27,7 +27,7 @@ interface IProps {
   trans: TranslationBundle;
 }
 
-export default function Charts({ curves, runs, labels, trans }: IProps): JSX.Element {
+export default function Charts({ curves, runs, labels, trans }: IProps): ReactElement {
   const [all, setAll] = useState(false);
   const theme = useTheme();
   const shown = all ? curves : curves.slice(0, FEW);
@@ -55,7 +55,7 @@ export default function Charts({ curves, runs, labels, trans }: IProps): JSX.Ele
   );
 }
 
-function Chart(props: Omit<IProps, 'curves'> & { curve: Curve; theme: number }): JSX.Element {
+function Chart(props: Omit<IProps, 'curves'> & { curve: Curve; theme: number }): ReactElement {
   const { curve, runs, labels, trans, theme } = props;
   const node = useRef<HTMLDivElement>(null);
   useEffect(() => {

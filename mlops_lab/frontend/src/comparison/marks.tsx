@@ -1,6 +1,7 @@
 /**
  * How a run is told apart from the others: a line style, a symbol and a colour, the same in tables and charts.
  */
+import type { ReactElement } from 'react';
 
 /** Colours by the theme's own names; dash and symbol carry the difference without them. */
 const COLOURS = ['brand', 'warn', 'success', 'error', 'info', 'accent'] as const;
@@ -25,19 +26,27 @@ export function markOf(index: number): IMark {
   };
 }
 
-const SHAPES: Record<IMark['symbol'], JSX.Element> = {
+const SHAPES: Record<IMark['symbol'], ReactElement> = {
   circle: <circle cx="14" cy="6" r="3.2" fill="currentColor" />,
   rect: <rect x="11" y="3" width="6" height="6" fill="currentColor" />,
   triangle: <path d="M14 2.2 17.8 9H10.2Z" fill="currentColor" />,
   diamond: <path d="M14 1.8 18 6 14 10.2 10 6Z" fill="currentColor" />,
   emptyCircle: <circle cx="14" cy="6" r="2.8" fill="var(--mlops-ground)" stroke="currentColor" strokeWidth="1.5" />,
   emptyRect: (
-    <rect x="11.4" y="3.4" width="5.2" height="5.2" fill="var(--mlops-ground)" stroke="currentColor" strokeWidth="1.5" />
+    <rect
+      x="11.4"
+      y="3.4"
+      width="5.2"
+      height="5.2"
+      fill="var(--mlops-ground)"
+      stroke="currentColor"
+      strokeWidth="1.5"
+    />
   )
 };
 
 /** A short piece of the run's line. */
-export function LineSample({ index }: { index: number }): JSX.Element {
+export function LineSample({ index }: { index: number }): ReactElement {
   const mark = markOf(index);
   return (
     <svg

@@ -3,7 +3,7 @@
  */
 import { MainAreaWidget } from '@jupyterlab/apputils';
 import { ReactWidget, refreshIcon, ToolbarButton } from '@jupyterlab/ui-components';
-import { lazy, Suspense } from 'react';
+import { lazy, ReactElement, Suspense } from 'react';
 
 import { ApiError, asApiError } from '../api';
 import type { Comparison } from '../contract';
@@ -37,7 +37,7 @@ export class ComparisonTab extends ReactWidget {
     }
   }
 
-  protected render(): JSX.Element {
+  protected render(): ReactElement {
     return <Content lab={this._lab} tab={this} />;
   }
 }
@@ -66,7 +66,7 @@ export function tabId(runs: readonly string[]): string {
   return `mlops-lab-comparison:${runs.join(',')}`;
 }
 
-function Content({ lab, tab }: { lab: IMlopsLab; tab: ComparisonTab }): JSX.Element {
+function Content({ lab, tab }: { lab: IMlopsLab; tab: ComparisonTab }): ReactElement {
   const comparison = useStore(tab.comparison);
   const error = useStore(tab.error);
   const waiting = <Skeleton label={lab.trans.__('Reading the runs')} lines={8} />;

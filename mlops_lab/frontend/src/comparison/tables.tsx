@@ -2,7 +2,7 @@
  * The comparison's tables: one column per run, in the same order and with the same mark as in the charts.
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
-import React from 'react';
+import React, { ReactElement } from 'react';
 
 import type { Comparison, MetricRow, ParamRow, RunRow } from '../contract';
 import { difference, duration, metric, moment, webLink } from '../format';
@@ -19,7 +19,7 @@ interface IProps {
 }
 
 /** Who is compared: name, data, code, time. */
-export function RunsTable({ comparison, labels, trans, language }: IProps): JSX.Element {
+export function RunsTable({ comparison, labels, trans, language }: IProps): ReactElement {
   const { runs } = comparison;
   const rows: [string, (run: RunRow) => React.ReactNode][] = [
     [
@@ -59,7 +59,7 @@ export function RunsTable({ comparison, labels, trans, language }: IProps): JSX.
 }
 
 /** Last values; with two runs also their difference. */
-export function MetricsTable({ comparison, labels, trans }: IProps): JSX.Element | null {
+export function MetricsTable({ comparison, labels, trans }: IProps): ReactElement | null {
   const { metrics, runs } = comparison;
   if (metrics.length === 0) {
     return null;
@@ -97,7 +97,7 @@ export function MetricsTable({ comparison, labels, trans }: IProps): JSX.Element
 }
 
 /** Differing params; the same ones folded below. */
-export function ParamsTable({ comparison, labels, trans }: IProps): JSX.Element | null {
+export function ParamsTable({ comparison, labels, trans }: IProps): ReactElement | null {
   const differing = comparison.params.filter(row => row.differs);
   const same = comparison.params.filter(row => !row.differs);
   if (comparison.params.length === 0) {
@@ -150,7 +150,7 @@ function Head(props: {
   runs?: readonly RunRow[];
   last?: string;
   numbers?: boolean;
-}): JSX.Element {
+}): ReactElement {
   const kind = props.numbers ? 'mlops-Number' : undefined;
   return (
     <thead>
@@ -183,11 +183,11 @@ function Head(props: {
   );
 }
 
-function Change({ row }: { row: MetricRow }): JSX.Element {
+function Change({ row }: { row: MetricRow }): ReactElement {
   return <td className="mlops-Number mlops-Change">{row.differs ? difference(row.values[0], row.values[1]) : '0'}</td>;
 }
 
-function Param({ row, trans }: { row: ParamRow; trans: TranslationBundle }): JSX.Element {
+function Param({ row, trans }: { row: ParamRow; trans: TranslationBundle }): ReactElement {
   return (
     <tr>
       <th scope="row">{row.name}</th>
@@ -200,7 +200,7 @@ function Param({ row, trans }: { row: ParamRow; trans: TranslationBundle }): JSX
   );
 }
 
-function Value({ value, trans }: { value: string | null | undefined; trans: TranslationBundle }): JSX.Element {
+function Value({ value, trans }: { value: string | null | undefined; trans: TranslationBundle }): ReactElement {
   return value === null || value === undefined ? (
     <Missing text={trans.__('not set')} />
   ) : (
@@ -210,7 +210,7 @@ function Value({ value, trans }: { value: string | null | undefined; trans: Tran
   );
 }
 
-function Code({ run, trans }: { run: RunRow; trans: TranslationBundle }): JSX.Element {
+function Code({ run, trans }: { run: RunRow; trans: TranslationBundle }): ReactElement {
   if (!run.commit) {
     return <Missing text={trans.__('no commit recorded')} />;
   }
@@ -222,12 +222,12 @@ function Code({ run, trans }: { run: RunRow; trans: TranslationBundle }): JSX.El
   );
 }
 
-function Missing({ text }: { text: string }): JSX.Element {
+function Missing({ text }: { text: string }): ReactElement {
   return <span className="mlops-soft">{text}</span>;
 }
 
 /** Wide tables scroll inside themselves, with the keyboard too. */
-function Scroll(props: { label: string; children: React.ReactNode }): JSX.Element {
+function Scroll(props: { label: string; children: React.ReactNode }): ReactElement {
   return (
     // A region that scrolls must be reachable with the keyboard.
     // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex

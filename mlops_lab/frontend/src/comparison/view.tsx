@@ -3,7 +3,7 @@
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { checkIcon, closeIcon, infoIcon, LabIcon } from '@jupyterlab/ui-components';
-import { lazy, Suspense } from 'react';
+import { lazy, ReactElement, Suspense } from 'react';
 
 import type { Comparison, SharedData } from '../contract';
 import { moment } from '../format';
@@ -20,11 +20,11 @@ interface IProps {
 }
 
 /** For callers that are no components themselves. */
-export function renderComparison(document: unknown, trans: TranslationBundle, language?: string): JSX.Element {
+export function renderComparison(document: unknown, trans: TranslationBundle, language?: string): ReactElement {
   return <ComparisonView document={document} trans={trans} language={language} />;
 }
 
-export default function ComparisonView({ document, trans, language }: IProps): JSX.Element {
+export default function ComparisonView({ document, trans, language }: IProps): ReactElement {
   const comparison = readComparison(document);
   if (comparison === 'newer') {
     return (
@@ -74,7 +74,7 @@ export default function ComparisonView({ document, trans, language }: IProps): J
 }
 
 /** May these runs be compared? Said in words, with an icon; the colour only repeats it. */
-function Verdict({ comparison, trans }: { comparison: Comparison; trans: TranslationBundle }): JSX.Element | null {
+function Verdict({ comparison, trans }: { comparison: Comparison; trans: TranslationBundle }): ReactElement | null {
   const main = mainVerdict(comparison.shared);
   if (!main) {
     return null;
@@ -82,7 +82,12 @@ function Verdict({ comparison, trans }: { comparison: Comparison; trans: Transla
   const rest = comparison.shared.filter(one => one !== main);
   const { icon: Icon, tone } = look(main);
   return (
-    <section className="mlops-Verdict" data-tone={tone} data-testid="mlops-verdict" aria-label={trans.__('Shared data')}>
+    <section
+      className="mlops-Verdict"
+      data-tone={tone}
+      data-testid="mlops-verdict"
+      aria-label={trans.__('Shared data')}
+    >
       <Icon.react tag="span" className="mlops-Icon" aria-hidden="true" />
       <div>
         <h3>{headline(main, trans)}</h3>

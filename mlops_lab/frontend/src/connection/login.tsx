@@ -1,7 +1,7 @@
 /**
  * The log-in form. A secret lives in this component only, and is dropped as soon as it was sent.
  */
-import React, { useEffect, useId, useRef, useState } from 'react';
+import React, { ReactElement, useEffect, useId, useRef, useState } from 'react';
 
 import { ApiError, asApiError } from '../api';
 import type { LoginRequest } from '../contract';
@@ -12,7 +12,7 @@ import type { ConnectionModel } from './model';
 
 type Auth = NonNullable<LoginRequest['auth']>;
 
-export function LoginForm(props: { lab: IMlopsLab; model: ConnectionModel; onDone: () => void }): JSX.Element {
+export function LoginForm(props: { lab: IMlopsLab; model: ConnectionModel; onDone: () => void }): ReactElement {
   const { trans } = props.lab;
   const known = props.lab.connection.value;
   const busy = useStore(props.model.doing) === 'login';
@@ -132,7 +132,7 @@ export function LoginForm(props: { lab: IMlopsLab; model: ConnectionModel; onDon
   );
 }
 
-function Field(props: { label: string; children: (id: string) => React.ReactNode }): JSX.Element {
+function Field(props: { label: string; children: (id: string) => React.ReactNode }): ReactElement {
   const id = useId();
   return (
     <div className="mlops-Field">

@@ -1,7 +1,7 @@
 /**
  * The connection section: start a server here, log in to one elsewhere, and see how it stands.
  */
-import { useState } from 'react';
+import { ReactElement, useState } from 'react';
 
 import type { ConnectionState, EmbeddedServer } from '../contract';
 import { duration } from '../format';
@@ -19,7 +19,7 @@ interface IProps {
   model: ConnectionModel;
 }
 
-export default function ConnectionSection({ lab, model }: IProps): JSX.Element {
+export default function ConnectionSection({ lab, model }: IProps): ReactElement {
   const { trans } = lab;
   const state = useStore(lab.connection);
   const error = useStore(model.error);

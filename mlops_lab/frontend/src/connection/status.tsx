@@ -1,14 +1,14 @@
 /**
  * The connection in one icon and one word, for the section's heading.
  */
-import React from 'react';
+import React, { ReactElement } from 'react';
 
 import { Badge } from '../panel/elements';
 import { useStore } from '../store';
 import type { IMlopsLab } from '../tokens';
 import type { ConnectionModel } from './model';
 
-export default function Status({ lab, model }: { lab: IMlopsLab; model: ConnectionModel }): JSX.Element | null {
+export default function Status({ lab, model }: { lab: IMlopsLab; model: ConnectionModel }): ReactElement | null {
   const state = useStore(lab.connection);
   const error = useStore(model.error);
   const doing = useStore(model.doing);

@@ -27,14 +27,15 @@ const plugin: JupyterFrontEndPlugin<void> = {
       title: trans.__('Datasets'),
       rank: 20,
       body: () => createElement(Section, { lab, model }),
-      tools: () =>
-        createElement(IconButton, {
+      tools: function Tools() {
+        return createElement(IconButton, {
           icon: refreshIcon,
           label: trans.__('Read the dataset versions again'),
           testId: 'mlops-refresh-datasets',
           busy: useStore(model.loading),
           onClick: refresh
-        })
+        });
+      }
     });
     app.commands.addCommand(Command.refreshDatasets, {
       label: trans.__('Refresh Dataset Versions'),

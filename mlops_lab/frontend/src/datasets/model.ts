@@ -14,6 +14,11 @@ export class DatasetsModel {
   constructor(private readonly _lab: IMlopsLab) {
     _lab.notebooks.path.subscribe(() => this._later());
     _lab.visible.subscribe(() => this._later());
+    _lab.api.trouble.subscribe(() => {
+      if (!_lab.api.trouble.value && this.error.value) {
+        void this.refresh();
+      }
+    });
     this._later();
   }
 

@@ -2,7 +2,7 @@
  * The datasets section: versions newest first, one of them picked.
  */
 import { PathExt } from '@jupyterlab/coreutils';
-import { useState } from 'react';
+import { ReactElement, useState } from 'react';
 
 import { ApiError, asApiError } from '../api';
 import type { Dataset, DatasetVersion } from '../contract';
@@ -22,7 +22,7 @@ interface IProps {
   model: DatasetsModel;
 }
 
-export default function DatasetsSection({ lab, model }: IProps): JSX.Element {
+export default function DatasetsSection({ lab, model }: IProps): ReactElement {
   const { trans } = lab;
   const catalogue = useStore(model.catalogue);
   const error = useStore(model.error);
@@ -61,7 +61,7 @@ export default function DatasetsSection({ lab, model }: IProps): JSX.Element {
   );
 }
 
-function Versions(props: IProps & { dataset: Dataset; picked: DatasetVersion | null }): JSX.Element {
+function Versions(props: IProps & { dataset: Dataset; picked: DatasetVersion | null }): ReactElement {
   const { dataset, lab, model, picked } = props;
   const { trans } = lab;
   const [all, setAll] = useState(false);
@@ -98,7 +98,7 @@ function Version(props: {
   version: DatasetVersion;
   picked: boolean;
   onPick: () => void;
-}): JSX.Element {
+}): ReactElement {
   const { trans, language } = props.lab;
   const { version } = props;
   const here = version.where.length > 0;
@@ -111,13 +111,22 @@ function Version(props: {
         ? trans.__('in cache')
         : trans.__('to be fetched')
   ].filter(fact => fact !== null);
-  const labels = version.labels.filter(label => label !== version.version && label !== `${version.name}@${version.version}`);
+  const labels = version.labels.filter(
+    label => label !== version.version && label !== `${version.name}@${version.version}`
+  );
   return (
     <label
       className="mlops-Version"
       data-picked={props.picked}
       data-testid={`mlops-version-${version.spec}`}
-      title={trans.__('%1\n%2\nCommit %3, %4\nmd5 %5', version.spec, version.message, version.commit.slice(0, 10), moment(version.date, language), version.md5)}
+      title={trans.__(
+        '%1\n%2\nCommit %3, %4\nmd5 %5',
+        version.spec,
+        version.message,
+        version.commit.slice(0, 10),
+        moment(version.date, language),
+        version.md5
+      )}
     >
       <input
         type="radio"
@@ -144,7 +153,7 @@ function Version(props: {
   );
 }
 
-function UsePicked({ lab, model, version }: IProps & { version: DatasetVersion }): JSX.Element {
+function UsePicked({ lab, model, version }: IProps & { version: DatasetVersion }): ReactElement {
   const { trans } = lab;
   const notebook = useStore(lab.notebooks.current);
   const [error, setError] = useState<ApiError | null>(null);

@@ -17,7 +17,6 @@ export interface IMark {
   recipe: string;
   values: Record<string, unknown>;
   data: string;
-  experiment?: string;
 }
 
 /** A cell to put into the active notebook. */
@@ -106,7 +105,8 @@ export class Notebooks {
       cell.source,
       cell.replace
     );
-    const mark = cell.mark && (JSON.parse(JSON.stringify({ ...cell.mark, made: fingerprint(cell.source) })) as JSONObject);
+    const mark =
+      cell.mark && (JSON.parse(JSON.stringify({ ...cell.mark, made: fingerprint(cell.source) })) as JSONObject);
     shared.transact(() => {
       for (const { index, insert, source, role } of steps.edits) {
         const marked = role === 'body' && mark;
@@ -153,7 +153,9 @@ export class Notebooks {
       }
     }
     const cell = panel.content.model?.cells.get(setup);
-    return cell !== undefined && isCodeCellModel(cell) && (cell.executionCount !== null || cell.executionState !== 'idle');
+    return (
+      cell !== undefined && isCodeCellModel(cell) && (cell.executionCount !== null || cell.executionState !== 'idle')
+    );
   }
 
   private _follow(panel: NotebookPanel | null): void {
@@ -182,13 +184,14 @@ export class Notebooks {
 
   private _look(): void {
     const cell = this.current.value?.content.activeCell?.model;
-    const mark = cell?.getMetadata(KEY) as (IMark & { made?: string }) | undefined;
+    const mark = cell?.getMetadata(KEY) as Partial<IMark & { made: string }> | undefined;
     if (cell?.type !== 'code' || typeof mark?.recipe !== 'string') {
       this.marked.value = null;
       return;
     }
     const edited = fingerprint(cell.sharedModel.getSource()) !== mark.made;
-    this.marked.value = { id: cell.id, mark: { ...mark, values: mark.values ?? {}, data: mark.data ?? '' }, edited };
+    const { recipe, values = {}, data = '' } = mark;
+    this.marked.value = { id: cell.id, mark: { recipe, values, data }, edited };
   }
 
   /** Is the marked cell edited by hand? Asked at the moment of use, since typing sends no signal here. */
@@ -200,4 +203,3 @@ export class Notebooks {
   private readonly _dialogs: ISessionContextDialogs;
   private readonly _known = new WeakSet<NotebookPanel>();
 }
-

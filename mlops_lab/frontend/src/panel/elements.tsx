@@ -11,7 +11,7 @@ import {
   offlineBoltIcon,
   runningIcon
 } from '@jupyterlab/ui-components';
-import React, { useEffect, useState } from 'react';
+import React, { ReactElement, useEffect, useState } from 'react';
 
 import type { ApiError } from '../api';
 import { webLink } from '../format';
@@ -27,7 +27,7 @@ const TONES: Record<Tone, LabIcon> = {
 };
 
 /** A state in an icon and a word. */
-export function Badge(props: { tone: Tone; children: React.ReactNode; icon?: LabIcon; testId?: string }): JSX.Element {
+export function Badge(props: { tone: Tone; children: React.ReactNode; icon?: LabIcon; testId?: string }): ReactElement {
   const Icon = props.icon ?? TONES[props.tone];
   return (
     <span className="mlops-Badge" data-tone={props.tone} data-testid={props.testId}>
@@ -38,7 +38,7 @@ export function Badge(props: { tone: Tone; children: React.ReactNode; icon?: Lab
 }
 
 /** A wheel that turns; what it waits for is said in words beside it. */
-export function Spinner(): JSX.Element {
+export function Spinner(): ReactElement {
   return <span className="mlops-Spinner" aria-hidden="true" />;
 }
 
@@ -49,7 +49,7 @@ interface IButtonProps extends React.ButtonHTMLAttributes<HTMLButtonElement> {
 }
 
 /** A compact button with words. */
-export function Button({ look = 'plain', busy, testId, children, ...rest }: IButtonProps): JSX.Element {
+export function Button({ look = 'plain', busy, testId, children, ...rest }: IButtonProps): ReactElement {
   return (
     <button
       type="button"
@@ -74,7 +74,7 @@ export function IconButton(props: {
   busy?: boolean;
   disabled?: boolean;
   testId?: string;
-}): JSX.Element {
+}): ReactElement {
   return (
     <button
       type="button"
@@ -92,7 +92,7 @@ export function IconButton(props: {
 }
 
 /** A link that opens in a new tab; nothing at all where the address is not a web address. */
-export function WebLink(props: { to: string | null; label: string; children?: React.ReactNode }): JSX.Element | null {
+export function WebLink(props: { to: string | null; label: string; children?: React.ReactNode }): ReactElement | null {
   const address = webLink(props.to);
   if (!address) {
     return null;
@@ -111,6 +111,12 @@ export function WebLink(props: { to: string | null; label: string; children?: Re
   );
 }
 
+/** A sentence in which `backticks` hold what is to be typed. */
+function Words(props: { text: string }): ReactElement {
+  const parts = props.text.split('`');
+  return <>{parts.map((part, index) => (index % 2 === 1 ? <code key={index}>{part}</code> : part))}</>;
+}
+
 /** A sentence in a box, with what to do next and buttons for it. */
 export function Notice(props: {
   tone: 'info' | 'warn' | 'error';
@@ -118,7 +124,7 @@ export function Notice(props: {
   hint?: string | null;
   children?: React.ReactNode;
   testId?: string;
-}): JSX.Element {
+}): ReactElement {
   const icon = props.tone === 'info' ? infoIcon : props.tone === 'warn' ? offlineBoltIcon : errorIcon;
   return (
     <div
@@ -129,8 +135,14 @@ export function Notice(props: {
     >
       <icon.react tag="span" className="mlops-Icon" aria-hidden="true" />
       <div>
-        <p>{props.text}</p>
-        {props.hint && <p className="mlops-soft">{props.hint}</p>}
+        <p>
+          <Words text={props.text} />
+        </p>
+        {props.hint && (
+          <p className="mlops-soft">
+            <Words text={props.hint} />
+          </p>
+        )}
         {props.children && <div className="mlops-Row">{props.children}</div>}
       </div>
     </div>
@@ -138,7 +150,7 @@ export function Notice(props: {
 }
 
 /** An error, and a way to try again. */
-export function Failure(props: { error: ApiError; again?: () => void; label?: string }): JSX.Element {
+export function Failure(props: { error: ApiError; again?: () => void; label?: string }): ReactElement {
   return (
     <Notice tone="error" text={props.error.message} hint={props.error.hint} testId="mlops-error">
       {props.again && <Button onClick={props.again}>{props.label}</Button>}
@@ -147,18 +159,29 @@ export function Failure(props: { error: ApiError; again?: () => void; label?: st
 }
 
 /** What a section shows when it has nothing yet: one sentence, and a button that helps. */
-export function Empty(props: { text: string; hint?: string; children?: React.ReactNode; testId?: string }): JSX.Element {
+export function Empty(props: {
+  text: string;
+  hint?: string;
+  children?: React.ReactNode;
+  testId?: string;
+}): ReactElement {
   return (
     <div className="mlops-Empty" data-testid={props.testId}>
-      <p>{props.text}</p>
-      {props.hint && <p className="mlops-soft">{props.hint}</p>}
+      <p>
+        <Words text={props.text} />
+      </p>
+      {props.hint && (
+        <p className="mlops-soft">
+          <Words text={props.hint} />
+        </p>
+      )}
       {props.children && <div className="mlops-Row">{props.children}</div>}
     </div>
   );
 }
 
 /** Grey bars in the shape of what is being fetched. */
-export function Skeleton(props: { label: string; lines?: number }): JSX.Element {
+export function Skeleton(props: { label: string; lines?: number }): ReactElement {
   return (
     <div className="mlops-Skeleton" role="status" aria-label={props.label}>
       {Array.from({ length: props.lines ?? 3 }, (_, line) => (
@@ -177,4 +200,3 @@ export function useNow(period: number): number {
   }, [period]);
   return now;
 }
-

@@ -26,14 +26,7 @@ const plugin: JupyterFrontEndPlugin<IMlopsLab> = {
   autoStart: true,
   provides: IMlopsLab,
   requires: [INotebookTracker],
-  optional: [
-    IDefaultFileBrowser,
-    ILayoutRestorer,
-    ICommandPalette,
-    IStateDB,
-    ISessionContextDialogs,
-    ITranslator
-  ],
+  optional: [IDefaultFileBrowser, ILayoutRestorer, ICommandPalette, IStateDB, ISessionContextDialogs, ITranslator],
   activate: (
     app: JupyterFrontEnd,
     tracker: INotebookTracker,
@@ -47,19 +40,13 @@ const plugin: JupyterFrontEndPlugin<IMlopsLab> = {
     const translation = translator ?? nullTranslator;
     const trans = translation.load('mlops_lab');
     const memory = new Memory(db);
-    const panel = new LabPanel(memory, trans);
+    const api = new Api(app.serviceManager.serverSettings, trans);
+    const panel = new LabPanel(api, memory, trans);
     const lab: IMlopsLab = {
-      api: new Api(app.serviceManager.serverSettings, trans),
+      api,
       trans,
       language: translation.languageCode.replace('_', '-') || undefined,
-      notebooks: new Notebooks(
-        tracker,
-        browser,
-        id => app.shell.activateById(id),
-        translation,
-        trans,
-        dialogs
-      ),
+      notebooks: new Notebooks(tracker, browser, id => app.shell.activateById(id), translation, trans, dialogs),
       memory,
       visible: panel.shown,
       connection: new Store<ConnectionState | null>(null),

@@ -4,17 +4,19 @@
 import { caretDownIcon, caretRightIcon, ReactWidget } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
-import React, { Suspense, useState } from 'react';
+import React, { ReactElement, Suspense, useState } from 'react';
 
+import type { Api } from '../api';
 import { IReadable, Store, useStore } from '../store';
 import type { ISection } from '../tokens';
-import { Notice, Skeleton } from './elements';
+import { Failure, Notice, Skeleton } from './elements';
 import { mlopsIcon } from './icons';
 import type { Memory } from './memory';
 
 /** The widget in the left area. */
 export class LabPanel extends ReactWidget {
   constructor(
+    private readonly _api: Api,
     private readonly _memory: Memory,
     private readonly _trans: TranslationBundle
   ) {
@@ -65,28 +67,39 @@ export class LabPanel extends ReactWidget {
     this._shown.value = false;
   }
 
-  protected render(): JSX.Element {
-    return <Sections panel={this} trans={this._trans} />;
+  protected render(): ReactElement {
+    return <Sections panel={this} api={this._api} trans={this._trans} />;
   }
 
   private readonly _shown = new Store(false);
 }
 
-function Sections(props: { panel: LabPanel; trans: TranslationBundle }): JSX.Element {
+function Sections(props: { panel: LabPanel; api: Api; trans: TranslationBundle }): ReactElement {
+  const { api, trans } = props;
+  const trouble = useStore(api.trouble);
   const sections = useStore(props.panel.sections);
   const open = useStore(props.panel.open);
   const seen = useSeen(props.panel.shown);
   return (
     <>
-      <div className="mlops-Title">{props.trans.__('MLOps Lab')}</div>
-      <div className="mlops-Sections">
+      <div className="mlops-Title">{trans.__('MLOps Lab')}</div>
+      {trouble && (
+        <div className="mlops-Body">
+          <Failure
+            error={trouble}
+            again={() => void api.connection().catch(() => null)}
+            label={trans.__('Try again')}
+          />
+        </div>
+      )}
+      <div className="mlops-Sections" hidden={trouble !== null}>
         {sections.map(section => (
           <Section
             key={section.id}
             section={section}
             open={open[section.id] ?? true}
             seen={seen}
-            trans={props.trans}
+            trans={trans}
             onToggle={() => props.panel.setOpen(section.id, !(open[section.id] ?? true))}
           />
         ))}
@@ -111,7 +124,7 @@ function Section(props: {
   seen: boolean;
   trans: TranslationBundle;
   onToggle: () => void;
-}): JSX.Element {
+}): ReactElement {
   const { id, title, body: Body, status: Status, tools: Tools } = props.section;
   const Caret = props.open ? caretDownIcon : caretRightIcon;
   return (

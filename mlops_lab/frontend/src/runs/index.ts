@@ -26,14 +26,15 @@ const plugin: JupyterFrontEndPlugin<void> = {
       title: trans.__('Runs'),
       rank: 40,
       body: () => createElement(Section, { lab, model }),
-      tools: () =>
-        createElement(IconButton, {
+      tools: function Tools() {
+        return createElement(IconButton, {
           icon: refreshIcon,
           label: trans.__('Read the runs again'),
           testId: 'mlops-refresh-runs',
           busy: useStore(model.loading),
           onClick: () => void model.refresh()
-        })
+        });
+      }
     });
     app.commands.addCommand(Command.compare, {
       label: trans.__('Compare Ticked Runs'),

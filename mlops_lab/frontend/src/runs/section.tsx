@@ -1,7 +1,7 @@
 /**
  * The runs section: the newest runs of one experiment, with what they measured and on which data.
  */
-import { useId, useMemo, useState } from 'react';
+import { ReactElement, useId, useMemo, useState } from 'react';
 
 import { dataOf } from '../comparison/document';
 import type { RunRow } from '../contract';
@@ -18,22 +18,23 @@ interface IProps {
   model: RunsModel;
 }
 
-export default function RunsSection({ lab, model }: IProps): JSX.Element {
+export default function RunsSection({ lab, model }: IProps): ReactElement {
   const { trans } = lab;
   const connection = useStore(lab.connection);
   const runs = useStore(model.runs);
   const error = useStore(model.error);
 
-  if (connection?.status !== 'connected') {
+  if (!connection) {
+    return <p className="mlops-soft">{trans.__('Waiting for the connection.')}</p>;
+  }
+  if (connection.status !== 'connected') {
     return (
       <Empty text={trans.__('Connect to an MLflow server to see its runs.')} testId="mlops-runs-offline">
         <Button onClick={() => lab.reveal('connection')}>{trans.__('Go to Connection')}</Button>
       </Empty>
     );
   }
-  const failure = error && (
-    <Failure error={error} again={() => void model.refresh()} label={trans.__('Try again')} />
-  );
+  const failure = error && <Failure error={error} again={() => void model.refresh()} label={trans.__('Try again')} />;
   if (!runs) {
     return failure ?? <Skeleton label={trans.__('Reading the runs')} lines={4} />;
   }
@@ -46,7 +47,7 @@ export default function RunsSection({ lab, model }: IProps): JSX.Element {
   );
 }
 
-function RunsTable({ lab, model, runs }: IProps & { runs: readonly RunRow[] }): JSX.Element {
+function RunsTable({ lab, model, runs }: IProps & { runs: readonly RunRow[] }): ReactElement {
   const { trans } = lab;
   const experiments = useStore(model.experiments);
   const experiment = useStore(model.experiment);
@@ -104,7 +105,7 @@ function RunsTable({ lab, model, runs }: IProps & { runs: readonly RunRow[] }): 
   );
 }
 
-function Run(props: IProps & { run: RunRow; metricName: string | null; now: number }): JSX.Element {
+function Run(props: IProps & { run: RunRow; metricName: string | null; now: number }): ReactElement {
   const { lab, model, run, metricName, now } = props;
   const { trans, language } = lab;
   const ticked = useStore(model.ticked).has(run.run_id);
@@ -152,7 +153,7 @@ function Run(props: IProps & { run: RunRow; metricName: string | null; now: numb
   );
 }
 
-function Foot({ lab, model }: IProps): JSX.Element | null {
+function Foot({ lab, model }: IProps): ReactElement | null {
   const { trans } = lab;
   const ticked = useStore(model.ticked).size;
   const runs = useStore(model.runs);
@@ -202,7 +203,7 @@ function Choice(props: {
   value: string;
   options: [string, string][];
   onChoose: (value: string) => void;
-}): JSX.Element {
+}): ReactElement {
   const id = useId();
   return (
     <div className="mlops-Choice">

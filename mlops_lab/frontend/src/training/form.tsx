@@ -3,8 +3,9 @@
  */
 import { FormComponent } from '@jupyterlab/ui-components';
 import type { ReadonlyJSONObject } from '@lumino/coreutils';
-import type { FieldTemplateProps, ObjectFieldTemplateProps, RJSFSchema, UiSchema } from '@rjsf/utils';
+import type { FieldTemplateProps, ObjectFieldTemplateProps, UiSchema } from '@rjsf/utils';
 import { customizeValidator } from '@rjsf/validator-ajv8';
+import type { ReactElement } from 'react';
 
 import type { Recipe } from '../contract';
 import { useStore } from '../store';
@@ -15,14 +16,14 @@ const validator = customizeValidator<ReadonlyJSONObject>();
 /** JupyterLab's own templates are made for wide pages, and their labels name no field for screen readers. */
 const templates = { FieldTemplate: Field, ObjectFieldTemplate: Fields };
 
-export default function RecipeForm(props: { lab: IMlopsLab; model: TrainingModel; recipe: Recipe }): JSX.Element {
+export default function RecipeForm(props: { lab: IMlopsLab; model: TrainingModel; recipe: Recipe }): ReactElement {
   const { lab, model, recipe } = props;
   const values = useStore(model.values);
   return (
     <div className="mlops-RecipeForm" data-testid="mlops-recipe-form">
       <FormComponent
         key={recipe.name}
-        schema={recipe.schema as RJSFSchema}
+        schema={recipe.schema}
         uiSchema={recipe.ui_schema as UiSchema<ReadonlyJSONObject>}
         validator={validator}
         formData={values as ReadonlyJSONObject}
@@ -42,11 +43,11 @@ export default function RecipeForm(props: { lab: IMlopsLab; model: TrainingModel
   );
 }
 
-function Fields(props: ObjectFieldTemplateProps<ReadonlyJSONObject>): JSX.Element {
+function Fields(props: ObjectFieldTemplateProps<ReadonlyJSONObject>): ReactElement {
   return <div className="mlops-Fields">{props.properties.map(property => property.content)}</div>;
 }
 
-function Field(props: FieldTemplateProps<ReadonlyJSONObject>): JSX.Element {
+function Field(props: FieldTemplateProps<ReadonlyJSONObject>): ReactElement {
   const { id, label, rawDescription, rawErrors, hidden, schema, children } = props;
   if (hidden || schema.type === 'object') {
     return <div hidden={hidden}>{children}</div>;

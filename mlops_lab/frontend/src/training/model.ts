@@ -15,10 +15,10 @@ export class TrainingModel {
   constructor(private readonly _lab: IMlopsLab) {
     const check = () => void this.checkKernel();
     _lab.notebooks.kernel.subscribe(check);
-    _lab.visible.subscribe(() => {
-      check();
-      void this.load();
-    });
+    const load = () => void this.load();
+    _lab.visible.subscribe(check);
+    _lab.visible.subscribe(load);
+    _lab.api.trouble.subscribe(load);
   }
 
   readonly recipes = new Store<readonly Recipe[] | null>(null);
@@ -34,7 +34,7 @@ export class TrainingModel {
   readonly doing = new Store<Doing>(null);
 
   async load(force = false): Promise<void> {
-    if (!this._lab.visible.value || (this.recipes.value && !force) || this._loading) {
+    if (!this._lab.visible.value || (this.recipes.value && !force) || this._loading || this._lab.api.trouble.value) {
       return;
     }
     this._loading = true;

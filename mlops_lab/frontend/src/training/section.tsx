@@ -1,7 +1,7 @@
 /**
  * The training section: recipe, form, data version, and the two buttons that make a cell of them.
  */
-import { lazy, Suspense, useEffect, useId, useState } from 'react';
+import { lazy, ReactElement, Suspense, useEffect, useId, useState } from 'react';
 
 import { Button, Empty, Failure, Notice, Skeleton } from '../panel/elements';
 import { useStore } from '../store';
@@ -15,7 +15,7 @@ interface IProps {
   model: TrainingModel;
 }
 
-export default function TrainingSection({ lab, model }: IProps): JSX.Element {
+export default function TrainingSection({ lab, model }: IProps): ReactElement {
   const { trans } = lab;
   const recipes = useStore(model.recipes);
   const recipe = useStore(model.recipe);
@@ -62,7 +62,7 @@ export default function TrainingSection({ lab, model }: IProps): JSX.Element {
   );
 }
 
-function Data({ lab }: { lab: IMlopsLab }): JSX.Element {
+function Data({ lab }: { lab: IMlopsLab }): ReactElement {
   const { trans } = lab;
   const picked = useStore(lab.picked);
   return (
@@ -83,7 +83,7 @@ function Data({ lab }: { lab: IMlopsLab }): JSX.Element {
   );
 }
 
-function Actions({ lab, model }: IProps): JSX.Element {
+function Actions({ lab, model }: IProps): ReactElement {
   const { trans } = lab;
   const notebook = useStore(lab.notebooks.current);
   const marked = useStore(lab.notebooks.marked);
