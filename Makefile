@@ -31,14 +31,13 @@ test: $(STAMPS)/test $(STAMPS)/frontend lint ## Install what the tests need and 
 lint: $(STAMPS)/test $(STAMPS)/frontend ## Check style, types and import rules, Python and TypeScript
 	@echo "== Style, types and import rules"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/python -m mypy --strict mlops_lab/connection mlops_lab/datasets mlops_lab/tracking mlops_lab/training \
-		mlops_lab/runs mlops_lab/wire.py mlops_lab/errors.py mlops_lab/home.py mlops_lab/cli.py
+	@$(BIN)/python -m mypy --strict mlops_lab
 	@$(BIN)/lint-imports
 	@cd mlops_lab/frontend && $(JLPM) lint:check && $(JLPM) typecheck && $(JLPM) test
 
 .PHONY: bench
 bench: $(STAMPS)/test $(STAMPS)/frontend ## Measure: ours, the rival and the floor in one run
-	@set -e; for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file; done
+	@set -e; for file in tests/benchmarks/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file; done
 
 .PHONY: contract
 contract: $(STAMPS)/test ## Generate the front end's types from the Python ones
@@ -46,7 +45,7 @@ contract: $(STAMPS)/test ## Generate the front end's types from the Python ones
 
 .PHONY: screenshots
 screenshots: $(STAMPS)/test $(STAMPS)/frontend ## Run the browser journey; its screenshots become the README's pictures
-	@$(BIN)/python -m pytest tests/browser -q
+	@MLOPS_LAB_PICTURES=keep $(BIN)/python -m pytest tests/browser
 
 .PHONY: wheel
 wheel: $(STAMPS)/test ## Build the wheel into dist/

@@ -45,16 +45,16 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
     """Serve ``%load_ext mlops_lab``."""
-    from .jupyter import magics
+    from .jupyter.magics import load
 
-    magics.load(ipython)
+    load(ipython)
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:
     """Serve ``%unload_ext mlops_lab``."""
-    from .jupyter import magics
+    from .jupyter.magics import unload
 
-    magics.unload(ipython)
+    unload(ipython)
 
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:

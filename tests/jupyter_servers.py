@@ -62,38 +62,46 @@ def free_port() -> int:
 StartJupyter = Callable[..., JupyterServer]
 
 
+def launch_jupyter(root: Path, *, home: Path, own: Path, environment: dict[str, str] | None = None) -> JupyterServer:
+    """Start JupyterLab on `root`, with `own` for all that it keeps, and wait until it answers."""
+    own.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(16)
+    port = free_port()
+    log = own / "log.txt"
+    variables = {
+        **os.environ,
+        "JUPYTER_RUNTIME_DIR": str(own / "runtime"),
+        "JUPYTER_CONFIG_DIR": str(own / "config"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
+        "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
+        "MLOPS_LAB_HOME": str(home),
+        **(environment or {}),
+    }
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+        *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
+        *(f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}"),
+        "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, env=variables, stdout=sink, stderr=sink, cwd=root, start_new_session=True)
+    server = JupyterServer(f"http://127.0.0.1:{port}/", token, root, own / "runtime", log, process)
+    try:
+        _wait(server)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
 def _starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartJupyter]:
     started: list[JupyterServer] = []
 
     def start(root: Path, *, home: Path, environment: dict[str, str] | None = None) -> JupyterServer:
         own = tmp_path_factory.mktemp("jupyter")
-        token = secrets.token_hex(16)
-        port = free_port()
-        log = own / "log.txt"
-        variables = {
-            **os.environ,
-            "JUPYTER_RUNTIME_DIR": str(own / "runtime"),
-            "JUPYTER_CONFIG_DIR": str(own / "config"),
-            "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
-            "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
-            "MLOPS_LAB_HOME": str(home),
-            **(environment or {}),
-        }
-        command = [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
-            *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
-            *(f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}"),
-            "--LabApp.news_url=",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        ]
-        with log.open("wb") as sink:
-            process = subprocess.Popen(
-                command, env=variables, stdout=sink, stderr=sink, cwd=root, start_new_session=True
-            )
-        server = JupyterServer(f"http://127.0.0.1:{port}/", token, root, own / "runtime", log, process)
-        started.append(server)
-        _wait(server)
-        return server
+        started.append(launch_jupyter(root, home=home, own=own, environment=environment))
+        return started[-1]
 
     yield start
     for server in started:

@@ -13,7 +13,6 @@ import pytest
 from mlops_lab.training import recipe, run_bundle
 from mlops_lab.training.errors import DatalistError, TrainingError
 
-pytest.importorskip("monai")
 
 SMALL = {"max_epochs": 2, "batch_size": 4, "roi_size": 32}
 

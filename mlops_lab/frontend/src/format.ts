@@ -3,6 +3,9 @@
  */
 import type { WireNumber } from './contract';
 
+/** A difference this small beside both values is floating-point dust. */
+const DUST = 1e-12;
+
 /** Read a wire number, with NaN and the infinities restored. */
 export function fromWire(value: WireNumber): number {
   return typeof value === 'number' ? value : Number(value);
@@ -47,11 +50,14 @@ export function difference(from: WireNumber | null | undefined, to: WireNumber |
   if (from === null || from === undefined || to === null || to === undefined) {
     return '–';
   }
-  const change = fromWire(to) - fromWire(from);
+  const [start, end] = [fromWire(from), fromWire(to)];
+  const change = end - start;
   if (!Number.isFinite(change)) {
     return '–';
   }
-  // A difference far below both values is floating-point dust or too small to read anything into its digits.
+  if (Math.abs(change) < DUST * Math.max(Math.abs(start), Math.abs(end))) {
+    return '0';
+  }
   return change > 0 ? `+${metric(change)}` : metric(change);
 }
 

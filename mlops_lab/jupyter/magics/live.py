@@ -37,14 +37,14 @@ class LiveLine:
     def opened(self, run: Run) -> None:
         """Draw the line."""
         self._shown = bundle(run.progress())
-        display(self._shown, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
+        display(self._shown, raw=True, display_id=self._id)
 
     def changed(self, run: Run) -> None:
         """Redraw it where something is new."""
         now = bundle(run.progress())
         if now != self._shown:
             self._shown = now
-            update_display(now, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
+            update_display(now, raw=True, display_id=self._id)
 
     def closed(self, run: Run) -> None:
         """Draw what stays."""

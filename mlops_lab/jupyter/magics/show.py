@@ -10,11 +10,11 @@ def show_runs(filter: str) -> None:
     from ...runs import render, search_runs
 
     page = search_runs(filter)
-    display({"text/html": render.page_html(page), "text/plain": render.page_text(page)}, raw=True)  # type: ignore[no-untyped-call]
+    display({"text/html": render.page_html(page), "text/plain": render.page_text(page)}, raw=True)
 
 
 def show_comparison(runs: list[str]) -> None:
     """Compare `runs`, given by id, beginning of an id, or name, and show the comparison."""
     from ...runs import compare_runs, render
 
-    display(render.mimebundle(compare_runs(runs)), raw=True)  # type: ignore[no-untyped-call]
+    display(render.mimebundle(compare_runs(runs)), raw=True)

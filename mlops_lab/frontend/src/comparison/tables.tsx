@@ -184,7 +184,7 @@ function Head(props: {
 }
 
 function Change({ row }: { row: MetricRow }): ReactElement {
-  return <td className="mlops-Number mlops-Change">{row.differs ? difference(row.values[0], row.values[1]) : '0'}</td>;
+  return <td className="mlops-Number mlops-Change">{difference(row.values[0], row.values[1])}</td>;
 }
 
 function Param({ row, trans }: { row: ParamRow; trans: TranslationBundle }): ReactElement {
