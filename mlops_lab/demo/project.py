@@ -84,9 +84,10 @@ def build_demo(directory: str | os.PathLike[str], report: Report = print) -> Pat
 def notebook_source() -> Path:
     """Find the quickstart notebook: inside the installed package, or in the checkout that this package runs from."""
     here = Path(__file__).parent
-    for folder in (here.parent.parent / "notebooks", here / "notebooks"):
-        if (folder / NOTEBOOK).is_file():
-            return folder / NOTEBOOK
+    checkout = here.parent.parent
+    found = (checkout if (checkout / "setup.cfg").is_file() else here) / "notebooks" / NOTEBOOK
+    if found.is_file():
+        return found
     raise DemoError(
         "The quickstart notebook is missing from this installation of mlops_lab.",
         "Install it again with: pip install --force-reinstall mlops-lab",

@@ -18,7 +18,6 @@ from mlops_lab import datasets
 from mlops_lab.demo import build_demo
 from mlops_lab.demo.errors import DirectoryInUse, MissingComponent
 
-
 V1, V2 = "brain@v1.0.0", "brain@v2.0.0"
 
 

@@ -13,7 +13,6 @@ import pytest
 from mlops_lab.training import recipe, run_bundle
 from mlops_lab.training.errors import DatalistError, TrainingError
 
-
 SMALL = {"max_epochs": 2, "batch_size": 4, "roi_size": 32}
 
 
@@ -68,6 +67,15 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another(dataset: 
 @pytest.mark.parametrize("network", ["UNet", "AttentionUnet", "SegResNet"])
 def test_every_network_of_the_form_trains(dataset: Path, tmp_path: Path, network: str) -> None:
     assert train(dataset, tmp_path / "out", network=network, max_epochs=1)
+
+
+def test_it_is_an_ordinary_bundle_that_monai_itself_runs(dataset: Path, tmp_path: Path) -> None:
+    from monai.bundle import run
+
+    config = recipe("segmentation_2d") / "configs" / "train.yaml"
+    output = tmp_path / "not yet there"
+    run(config_file=str(config), dataset_dir=str(dataset), output_dir=str(output), **SMALL)
+    assert (output / "model.pt").is_file()
 
 
 def test_slices_stored_with_a_third_axis_are_read_too(tmp_path: Path) -> None:

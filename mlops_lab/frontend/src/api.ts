@@ -10,6 +10,7 @@ import type {
   CellRequest,
   CellSource,
   Comparison,
+  ComparisonRequest,
   ConnectionState,
   Experiment,
   KernelEnvironment,
@@ -106,8 +107,8 @@ export class Api {
     return (await this._send<RunPage>('GET', 'runs', { query: { run_id: runs } })).runs;
   }
 
-  comparison(runs: readonly string[], signal?: AbortSignal): Promise<Comparison> {
-    return this._send('POST', 'comparison', { body: { run_ids: runs }, signal, limit: 60_000 });
+  comparison(body: ComparisonRequest): Promise<Comparison> {
+    return this._send('POST', 'comparison', { body, limit: 60_000 });
   }
 
   private async _send<T>(method: string, path: string, request: IRequest = {}): Promise<T> {

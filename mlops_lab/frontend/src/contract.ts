@@ -64,6 +64,11 @@ export interface Comparison {
 /** Which runs to compare, in the order of the columns. */
 export interface ComparisonRequest {
   run_ids: string[];
+  /**
+   * The notebook, as JupyterLab's file browser knows it; its project tells
+   * which files of a dataset changed.
+   */
+  path?: string;
 }
 
 /**

@@ -40,7 +40,8 @@ const tab: JupyterFrontEndPlugin<void> = {
           type: 'object',
           required: ['runs'],
           properties: {
-            runs: { type: 'array', items: { type: 'string' }, description: trans.__('Ids of the runs.') }
+            runs: { type: 'array', items: { type: 'string' }, description: trans.__('Ids of the runs.') },
+            path: { type: 'string', description: trans.__('The notebook or folder whose project they belong to.') }
           }
         }
       },
@@ -51,7 +52,8 @@ const tab: JupyterFrontEndPlugin<void> = {
         }
         const { makeTab, tabId } = await import('./tab');
         const known = tracker.find(widget => widget.id === tabId(runs));
-        const widget = known ?? makeTab(lab, runs);
+        const widget =
+          known ?? makeTab(lab, runs, typeof args.path === 'string' ? args.path : lab.notebooks.path.value);
         if (!known) {
           await tracker.add(widget);
           app.shell.add(widget, 'main', { type: 'MLOps Lab' });
@@ -61,7 +63,7 @@ const tab: JupyterFrontEndPlugin<void> = {
     });
     void restorer?.restore(tracker, {
       command: Command.openComparison,
-      args: widget => ({ runs: [...widget.content.runs] }),
+      args: ({ content }) => ({ runs: [...content.runs], path: content.path }),
       name: widget => widget.id
     });
   }

@@ -18,7 +18,9 @@ const ComparisonView = lazy(() => import('./view'));
 export class ComparisonTab extends ReactWidget {
   constructor(
     private readonly _lab: IMlopsLab,
-    readonly runs: readonly string[]
+    readonly runs: readonly string[],
+    /** The notebook or folder whose project the runs belong to. */
+    readonly path: string
   ) {
     super();
     this.addClass('mlops-Tab');
@@ -31,7 +33,7 @@ export class ComparisonTab extends ReactWidget {
   async refresh(): Promise<void> {
     this.error.value = null;
     try {
-      this.comparison.value = await this._lab.api.comparison(this.runs);
+      this.comparison.value = await this._lab.api.comparison({ run_ids: [...this.runs], path: this.path });
     } catch (error) {
       this.error.value = asApiError(error);
     }
@@ -43,8 +45,8 @@ export class ComparisonTab extends ReactWidget {
 }
 
 /** Make the tab, with its title and toolbar. */
-export function makeTab(lab: IMlopsLab, runs: readonly string[]): MainAreaWidget<ComparisonTab> {
-  const content = new ComparisonTab(lab, runs);
+export function makeTab(lab: IMlopsLab, runs: readonly string[], path: string): MainAreaWidget<ComparisonTab> {
+  const content = new ComparisonTab(lab, runs, path);
   const tab = new MainAreaWidget({ content });
   tab.id = tabId(runs);
   tab.title.label = lab.trans._n('Comparison of %1 run', 'Comparison of %1 runs', runs.length);

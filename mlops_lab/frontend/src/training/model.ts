@@ -116,10 +116,9 @@ export class TrainingModel {
         }
         replace = answer;
       }
-      const values = this.values.value;
-      const request = { recipe: recipe.name, data: data.spec, values };
-      const { setup, source } = await this._lab.api.cell(request);
-      await this._lab.notebooks.add({ setup, source, run, replace: replace && marked !== null, mark: request });
+      const mark = { recipe: recipe.name, data: data.spec, values: this.values.value };
+      const { setup, source } = await this._lab.api.cell(mark);
+      await this._lab.notebooks.add({ setup, source, run, replace: replace && marked !== null, mark });
     } catch (error) {
       this.failure.value = asApiError(error);
     } finally {
