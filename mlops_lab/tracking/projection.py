@@ -26,7 +26,8 @@ from .model import Artifact, End, Input, Metric, Param, Position, Quarantined, R
 if TYPE_CHECKING:
     from ..connection.rest import TrackingServer
 
-METRICS_PER_BATCH = 1000
+ENTRIES_PER_BATCH = 1000
+"""MLflow's limit on metrics, params and tags of one request together."""
 PARAMS_PER_BATCH = 100
 TAGS_PER_BATCH = 100
 
@@ -41,7 +42,7 @@ class _Batch:
 
     def full(self) -> bool:
         return (
-            len(self.metrics) >= METRICS_PER_BATCH
+            len(self.metrics) + len(self.params) + len(self.tags) >= ENTRIES_PER_BATCH
             or len(self.params) >= PARAMS_PER_BATCH
             or len(self.tags) >= TAGS_PER_BATCH
         )

@@ -68,8 +68,13 @@ class Lab:
         expect(idle).to_be_attached(timeout=60_000)
 
     def save(self) -> None:
-        """Save the notebook in front and wait until it is saved."""
+        """Save the notebook in front, under the name it has, and wait until it is saved."""
         self.page.keyboard.press("Control+s")
+        name_asked = self.page.locator(".jp-Dialog .jp-mod-accept")
+        saved = self.page.locator(".jp-LabShell:not(:has(.jp-mod-dirty))")
+        expect(name_asked.or_(saved).first).to_be_visible(timeout=20_000)
+        if name_asked.is_visible():
+            name_asked.click()
         expect(self.page.locator(".jp-mod-dirty")).to_have_count(0, timeout=20_000)
 
     def picture(self, name: str) -> None:

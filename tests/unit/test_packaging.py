@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def test_an_empty_environment_needs_nothing_but_the_wheel(wheel: Path, tmp_path:
             [programs / command[0], *command[1:]], capture_output=True, text=True, cwd=tmp_path, timeout=900
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout + done.stderr
+        return re.sub(r"\x1b\[\d+m", "", done.stdout + done.stderr)
 
     run("python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel)
     lab = run("jupyter", "labextension", "list")

@@ -67,6 +67,37 @@ def test_a_projection_that_forgot_its_position_makes_no_second_run_and_no_second
     assert (info["start_time"], info["end_time"]) == (1_700_000_000_000, 1_700_000_100_000)
 
 
+def test_a_batch_of_every_kind_stays_within_the_servers_limit(
+    server: TrackingServer, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"mixed-{experiment}"[:60]
+    written = Journal.create(Start(1, key, experiment, f"run {key}", 1_700_000_000_000, "ada", {"by": "test"}))
+    for number in range(90):
+        written.append(Param(f"p{number}", str(number)))
+        written.append(Tag(f"t{number}", str(number)))
+    for step in range(1900):
+        written.append(Metric("loss", 1.0, step, 1_700_000_000_000 + step))
+    written.append(End("FINISHED", 1_700_000_100_000))
+    written.close()
+    refused = []
+    send = TrackingServer.log_batch
+
+    def watch(self: TrackingServer, *arguments: object, **options: object) -> None:
+        try:
+            send(self, *arguments, **options)  # type: ignore[arg-type]
+        except ConnectionProblem as error:
+            refused.append(error)
+            raise
+
+    monkeypatch.setattr(TrackingServer, "log_batch", watch)
+    assert Projector(written.folder, lambda: server).push()
+
+    assert refused == []
+    (run_id,) = runs_of(server, experiment)
+    assert len(history(server, run_id, "loss")) == 1900
+    assert len(params(server.get_run(run_id))) == 90
+
+
 def test_bad_entries_are_set_aside_and_everything_else_arrives(server: TrackingServer, experiment: str) -> None:
     written = Journal.create(Start(1, experiment[:60], experiment, "r", 1, "ada", {}))
     for step in range(30):

@@ -19,6 +19,8 @@ echarts.use([LineChart, GridComponent, TooltipComponent, CanvasRenderer]);
 /** Charts shown before the reader asks for all. */
 const FEW = 8;
 const HEIGHT = 220;
+/** Milliseconds between two looks whether the theme has been loaded. */
+const THEME_WAIT = 200;
 
 interface IProps {
   curves: readonly Curve[];
@@ -63,13 +65,27 @@ function Chart(props: Omit<IProps, 'curves'> & { curve: Curve; theme: number }):
     if (!element) {
       return;
     }
-    const chart = echarts.init(element, undefined, { renderer: 'canvas', height: HEIGHT });
-    chart.setOption(options(element, curve, runs, labels, trans));
-    const observer = new ResizeObserver(() => chart.resize({ height: HEIGHT }));
+    let chart: echarts.ECharts | null = null;
+    let timer = 0;
+    const draw = () => {
+      window.clearTimeout(timer);
+      if (chart || element.clientWidth === 0) {
+        chart?.resize({ height: HEIGHT });
+      } else if (getComputedStyle(element).getPropertyValue('--jp-ui-font-color1') === '') {
+        // While a page loads, saved outputs can stand before the theme does.
+        timer = window.setTimeout(draw, THEME_WAIT);
+      } else {
+        chart = echarts.init(element, undefined, { renderer: 'canvas', height: HEIGHT });
+        chart.setOption(options(element, curve, runs, labels, trans));
+      }
+    };
+    // An output is rendered before it is attached: without a size it has no style to take colours from either.
+    const observer = new ResizeObserver(draw);
     observer.observe(element);
     return () => {
       observer.disconnect();
-      chart.dispose();
+      window.clearTimeout(timer);
+      chart?.dispose();
     };
   }, [curve, runs, labels, trans, theme]);
   const ends = curve.series.map(series => {

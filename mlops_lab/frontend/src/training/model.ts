@@ -136,7 +136,8 @@ export class TrainingModel {
         Dialog.cancelButton({ label: trans.__('Cancel') }),
         Dialog.okButton({ label: trans.__('Insert a new cell') }),
         Dialog.warnButton({ label: trans.__('Replace'), accept: true, actions: ['replace'] })
-      ]
+      ],
+      defaultButton: 1
     });
     return result.button.accept ? result.button.actions.includes('replace') : null;
   }
