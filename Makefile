@@ -41,7 +41,7 @@ bench: $(STAMPS)/test $(STAMPS)/frontend ## Measure: ours, the rival and the flo
 
 .PHONY: contract
 contract: $(STAMPS)/test ## Generate the front end's types from the Python ones
-	@$(BIN)/python -m mlops_lab.jupyter.contract
+	@$(BIN)/python -m mlops_lab.jupyter.contract > mlops_lab/frontend/src/contract.ts
 
 .PHONY: screenshots
 screenshots: $(STAMPS)/test $(STAMPS)/frontend ## Run the browser journey; its screenshots become the README's pictures
