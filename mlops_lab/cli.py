@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace], int]
 
 
+class NoSuchFolder(MlopsLabError):
+    """The folder that was typed does not exist."""
+
+    code = "no_such_folder"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -200,11 +206,19 @@ def show_server(options: argparse.Namespace) -> int:
     return 0 if server.state == "running" else 1
 
 
+def project_folder(options: argparse.Namespace) -> Path:
+    """Give the folder of ``--repo``; a misspelt one must not mean the project around it."""
+    folder = Path(options.repo)
+    if not folder.exists():
+        raise NoSuchFolder(f"There is no folder {options.repo}.", "Give a folder of your project with --repo.")
+    return folder
+
+
 def list_versions(options: argparse.Namespace) -> int:
     """List every version of every dataset."""
     from .datasets import read_catalogue
 
-    catalogue = read_catalogue(options.repo)
+    catalogue = read_catalogue(project_folder(options))
     versions = [version for dataset in catalogue.datasets for version in dataset.versions]
     rows = [("VERSION", "DATE", "AUTHOR", "FILES", "SIZE", "MD5", "WHERE", "LABELS")]
     for version in versions:
@@ -230,7 +244,7 @@ def show_diff(options: argparse.Namespace) -> int:
     """Compare two versions of a dataset file by file."""
     from .datasets import diff
 
-    found = diff(options.name, options.old, options.new, path=options.repo)
+    found = diff(options.name, options.old, options.new, path=project_folder(options))
     lines = []
     for word in ("added", "removed", "modified"):
         lines += [f"{word:<9} {change.path}" for change in getattr(found, word)]
@@ -241,7 +255,7 @@ def use_version(options: argparse.Namespace) -> int:
     """Make a version available and print where."""
     from .datasets import use
 
-    used = use(options.spec, path=options.repo, report=report)
+    used = use(options.spec, path=project_folder(options), report=report)
     return show(options, {"path": str(used.path), "version": used.version}, str(used.path))
 
 
@@ -249,7 +263,7 @@ def verify_version(options: argparse.Namespace) -> int:
     """Check a version's bytes; exit status 1 when something is wrong."""
     from .datasets import verify
 
-    problems = verify(options.spec, path=options.repo)
+    problems = verify(options.spec, path=project_folder(options))
     text = "\n".join(str(problem) for problem in problems) or f"Every file of {options.spec} has its md5."
     show(options, {"spec": options.spec, "problems": [str(problem) for problem in problems]}, text)
     return 1 if problems else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-pytest_plugins = ["tests.dvc_repositories", "tests.jupyter_servers"]
+pytest_plugins = ["tests.dvc_repositories", "tests.jupyter_servers", "tests.mlflow_servers"]
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

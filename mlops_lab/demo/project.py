@@ -199,7 +199,7 @@ def _reusable(target: Path) -> bool:
     """
     if not target.exists() and not target.is_symlink():
         return False
-    hint = "Choose another directory with --dir, or remove this one."
+    hint = "Choose another directory with --dir."
     if not target.is_dir():
         raise DirectoryInUse(f"{target} is not a directory, so the demo project cannot stand there.", hint)
     if not any(target.iterdir()):

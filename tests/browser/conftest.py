@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.pages import CHROMIUM_FLAGS, Lab, pictures_folder
-from tests.jupyter_servers import StartJupyter
+from tests.jupyter_servers import JupyterServer, StartJupyter
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +37,31 @@ def lab(
     page.close()
     server.stop()
     embedded.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_jupyter(
+    start_jupyter_once: StartJupyter, demo_original: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[JupyterServer]:
+    """One JupyterLab for the tests of a module; the demo project is its folder `demo`."""
+    from mlops_lab.connection import embedded
+
+    root, home = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("home")
+    shutil.copytree(demo_original, root / "demo", symlinks=True)
+    yield start_jupyter_once(root, home=home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLOPS_LAB_HOME", str(home))
+        embedded.stop()
+
+
+@pytest.fixture
+def shared_lab(browser: Browser, shared_jupyter: JupyterServer, tmp_path: Path) -> Iterator[Lab]:
+    """A new browser in front of the shared JupyterLab: nobody logged in, no kernel running."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    shown = Lab(page, shared_jupyter, pictures_folder(tmp_path / "pictures"))
+    yield shown
+    context.close()
+    shown.shut_down_every_kernel()
+    shared_jupyter.request("DELETE", "connection")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
+import httpx
 from playwright.sync_api import Locator, Page, expect
 
 from tests.jupyter_servers import JupyterServer
@@ -18,6 +21,10 @@ CHROMIUM_FLAGS = [
     "--no-first-run",
 ]
 PICTURES = Path(__file__).parent / "pictures"
+HAS_RUN = re.compile(r"\[\d+\]")
+"""The prompt of a cell that has run."""
+WAITS = re.compile(r"\[\*\]")
+"""The prompt of a cell that runs, or waits for its turn."""
 TRAINING_LIMIT = 300_000
 """Milliseconds for one demo training on a machine that is busy with other tests."""
 
@@ -30,10 +37,13 @@ class Lab:
         self.server = server
         self.pictures = pictures
 
-    def open(self, path: str = "") -> None:
-        """Load JupyterLab, on a file when one is given, and wait until its shell is there."""
+    def open(self, path: str = "", *, fresh: bool = False) -> None:
+        """Load JupyterLab, on a file or folder when one is given, and wait until its shell is there.
+
+        `fresh` forgets the layout and all that the panel remembers.
+        """
         where = f"lab/tree/{path}" if path else "lab"
-        self.page.goto(f"{self.server.url}{where}?token={self.server.token}")
+        self.page.goto(f"{self.server.url}{where}?token={self.server.token}{'&reset' if fresh else ''}")
         expect(self.page.locator(".jp-LabShell")).to_be_visible(timeout=60_000)
 
     def open_panel(self) -> None:
@@ -51,6 +61,22 @@ class Lab:
         """Find an element of ours by its test id."""
         return self.page.get_by_test_id(f"mlops-{name}")
 
+    def section(self, name: str) -> Locator:
+        """One section of the panel: connection, datasets, training or runs."""
+        return self.part(f"section-{name}")
+
+    def log_in(self, uri: str, username: str = "", password: str = "") -> None:
+        """Fill the log-in form, with name and password where they are given, and send it."""
+        form = self.part("login")
+        if not form.is_visible():
+            self.part("open-login").click()
+        form.get_by_label("Server address").fill(uri)
+        form.get_by_label("Authentication").select_option("basic" if username else "none")
+        if username:
+            form.get_by_label("User name", exact=True).fill(username)
+            form.get_by_label("Password", exact=True).fill(password)
+        self.part("login-submit").click()
+
     @property
     def notebook(self) -> Locator:
         """The notebook in front."""
@@ -67,6 +93,28 @@ class Lab:
         idle = self.notebook.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")
         expect(idle).to_be_attached(timeout=60_000)
 
+    @property
+    def active_cell(self) -> Locator:
+        """The cell that has the frame."""
+        return self.notebook.locator(".jp-Cell.jp-mod-active")
+
+    def sources(self) -> list[str]:
+        """What stands in the notebook's cells, top to bottom."""
+        return [cell.inner_text() for cell in self.notebook.locator(".jp-Cell .cm-content").all()]
+
+    def begin_cell(self, source: str) -> Locator:
+        """Put a cell at the notebook's end and run it; gives its prompt without waiting for its end."""
+        self.notebook.locator(".jp-Notebook-footer").click()
+        self.active_cell.locator(".cm-content").click()
+        self.page.keyboard.insert_text(source)
+        self.page.keyboard.press("Control+Enter")
+        return self.active_cell.locator(".jp-InputPrompt")
+
+    def run_cell(self, source: str) -> str:
+        """Put a cell at the notebook's end, run it, and give what it shows."""
+        expect(self.begin_cell(source)).to_have_text(HAS_RUN, timeout=120_000)
+        return self.active_cell.locator(".jp-OutputArea").first.inner_text()
+
     def save(self) -> None:
         """Save the notebook in front, under the name it has, and wait until it is saved."""
         self.page.keyboard.press("Control+s")
@@ -76,6 +124,33 @@ class Lab:
         if name_asked.is_visible():
             name_asked.click()
         expect(self.page.locator(".jp-mod-dirty")).to_have_count(0, timeout=20_000)
+
+    def shut_down_every_kernel(self) -> None:
+        """End all sessions, so that nothing but saved files can draw what is shown afterwards."""
+        headers = {"Authorization": f"token {self.server.token}"}
+        for session in httpx.get(f"{self.server.url}api/sessions", headers=headers).json():
+            answer = httpx.delete(f"{self.server.url}api/sessions/{session['id']}", headers=headers)
+            assert answer.status_code == 204
+
+    def use_theme(self, name: str) -> None:
+        """Choose a theme, as the settings do; it shows at the next load."""
+        answer = httpx.put(
+            f"{self.server.url}lab/api/settings/@jupyterlab/apputils-extension:themes",
+            headers={"Authorization": f"token {self.server.token}"},
+            content=json.dumps({"raw": json.dumps({"theme": name})}),
+        )
+        assert answer.is_success, answer.text
+
+    def make_panel_wide(self, pixels: int) -> None:
+        """Drag the panel's edge until it is about `pixels` wide."""
+        box, handle = self.panel.bounding_box(), self.page.locator("#jp-main-split-panel > .lm-SplitPanel-handle").first
+        edge = handle.bounding_box()
+        assert box
+        assert edge
+        self.page.mouse.move(edge["x"] + edge["width"] / 2, 500)
+        self.page.mouse.down()
+        self.page.mouse.move(box["x"] + pixels, 500, steps=5)
+        self.page.mouse.up()
 
     def picture(self, name: str) -> None:
         """Take a screenshot; `make screenshots` keeps them beside the tests, other runs in a temporary folder."""

@@ -71,7 +71,8 @@ def test_the_whole_journey(lab: Lab, demo_project: Path) -> None:
     assert {"text/html", "image/png", "text/plain"} <= set(output["data"])
     assert {run["run_id"] for run in output["data"][COMPARISON]["runs"]} == {first, second}
 
-    shut_down_every_kernel(lab)
+    lab.shut_down_every_kernel()
+    lab.page.goto("about:blank")
     lab.open(next(demo_project.glob("Untitled*.ipynb")).name)
     read_comparison(lab)
     lab.picture("4-read-without-a-kernel")
@@ -89,13 +90,3 @@ def read_comparison(lab: Lab) -> None:
     expect(comparison.get_by_test_id("mlops-params")).to_contain_text("v2.0.0")
     expect(comparison.get_by_test_id("mlops-metrics")).to_contain_text("test_dice")
     expect(comparison.get_by_test_id("mlops-chart-val_dice").locator("canvas")).to_be_visible(timeout=20_000)
-
-
-def shut_down_every_kernel(lab: Lab) -> None:
-    """End all sessions, so that nothing but the saved file can draw the comparison."""
-    import httpx
-
-    headers = {"Authorization": f"token {lab.server.token}"}
-    for session in httpx.get(f"{lab.server.url}api/sessions", headers=headers).json():
-        assert httpx.delete(f"{lab.server.url}api/sessions/{session['id']}", headers=headers).status_code == 204
-    lab.page.goto("about:blank")

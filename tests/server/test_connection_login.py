@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import secrets
 import stat
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
 import pytest
 
 from mlops_lab.connection import open_server, process, refresh_environment
@@ -24,64 +22,8 @@ from mlops_lab.connection.errors import Forbidden, NotConnected, Unreachable, Wr
 from mlops_lab.connection.model import LoginRequest
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.connection.session import POINTERS, SECRETS, Session, read_session, write_session
-from tests.conftest import missing
 from tests.jupyter_servers import free_port
-
-ADMIN = "an-admin-password-42"
-ANNA = "annas-own-password-7"
-START_LIMIT = 240.0
-
-
-@pytest.fixture(scope="module")
-def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server with basic authentication; anna may see nothing by default."""
-    if importlib.util.find_spec("flask_wtf") is None:
-        missing("MLflow's account app", 'pip install "mlflow[auth]"')
-    place = tmp_path_factory.mktemp("accounts")
-    (place / "auth.ini").write_text(
-        "[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///auth.db\n"
-        f"admin_username = admin\nadmin_password = {ADMIN}\nauth_cache_ttl_seconds = 60\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-    )
-    port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")} | {
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
-        "MLFLOW_AUTH_CONFIG_PATH": str(place / "auth.ini"),
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--backend-store-uri", "sqlite:///mlflow.db"]
-    command += ["--artifacts-destination", "./artifacts"]
-    with (place / "log").open("wb") as log:
-        child = subprocess.Popen(
-            command,
-            cwd=place,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    process.adopt(child)
-    known = process.know(child.pid)
-    assert known is not None
-    try:
-        uri = f"http://127.0.0.1:{port}"
-        limit = time.monotonic() + START_LIMIT
-        while True:
-            if child.poll() is not None or time.monotonic() > limit:
-                pytest.fail((place / "log").read_text()[-3000:])
-            try:
-                if httpx.get(f"{uri}/health", trust_env=False).is_success:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.2)
-        admin = TrackingServer(uri, auth="basic", username="admin", password=ADMIN)
-        admin.post("users/create", {"username": "anna", "password": ANNA})
-        yield uri
-    finally:
-        process.end_group(child.pid, [known, *process.descendants(child.pid)])
+from tests.mlflow_servers import ADMIN, ANNA
 
 
 @pytest.fixture

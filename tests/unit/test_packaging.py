@@ -84,6 +84,8 @@ def test_an_empty_environment_needs_nothing_but_the_wheel(wheel: Path, tmp_path:
     server = run("jupyter", "server", "extension", "list")
     assert "mlops_lab enabled" in server
     assert f"mlops_lab {mlops_lab.__version__} OK" in " ".join(server.split())
-    widgets = "import mlops_lab; print(*(getattr(mlops_lab.widgets, n).__name__ for n in mlops_lab.widgets.__all__))"
-    assert run("python", "-c", widgets).split() == ["Login", "Datasets", "Training", "Runs"]
+    widgets = (
+        "import mlops_lab; print(*(getattr(mlops_lab.widgets, n).__name__ for n in sorted(mlops_lab.widgets.__all__)))"
+    )
+    assert run("python", "-c", widgets).split() == ["Datasets", "Login", "Runs", "Training"]
     assert run("mlops-lab", "--version").split() == ["mlops-lab", mlops_lab.__version__]

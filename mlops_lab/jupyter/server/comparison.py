@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 from tornado.web import authenticated
 
-from ...runs import compare
 from .base import LabHandler
 from .datasets import local_path
 
@@ -23,6 +22,8 @@ class ComparisonHandler(LabHandler):
 
     @authenticated
     async def post(self) -> None:
+        from ...runs import compare
+
         asked = self.body(ComparisonRequest)
         project = local_path(self.settings["server_root_dir"], asked.path)
         self.answer(await self.off_loop(lambda: compare(self.broker.server(), asked.run_ids, project=project)))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tornado.web import authenticated
 
-from ...datasets import read_catalogue
 from .base import BadRequest, LabHandler
 
 
@@ -15,6 +14,8 @@ class DatasetsHandler(LabHandler):
 
     @authenticated
     async def get(self) -> None:
+        from ...datasets import read_catalogue
+
         place = local_path(self.settings["server_root_dir"], self.get_query_argument("path", ""))
         self.answer(await self.off_loop(read_catalogue, place))
 

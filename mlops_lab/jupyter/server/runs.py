@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from tornado.web import authenticated
 
-from ...runs import list_experiments, refresh, search
-from ...runs.model import RunPage
 from .base import BadRequest, LabHandler
 
 
@@ -14,6 +12,8 @@ class ExperimentsHandler(LabHandler):
 
     @authenticated
     async def get(self) -> None:
+        from ...runs import list_experiments
+
         self.answer({"experiments": await self.off_loop(lambda: list_experiments(self.broker.server()))})
 
 
@@ -22,6 +22,8 @@ class RunsHandler(LabHandler):
 
     @authenticated
     async def get(self) -> None:
+        from ...runs import RunPage, refresh, search
+
         run_ids = self.get_query_arguments("run_id")
         if run_ids:
             page = RunPage(runs=await self.off_loop(lambda: refresh(self.broker.server(), run_ids)))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from tornado.web import authenticated
 
-from ...training import list_recipes, make_cell
-from ...training.model import CellRequest
 from .base import LabHandler
 
 
@@ -14,6 +12,8 @@ class RecipesHandler(LabHandler):
 
     @authenticated
     async def get(self) -> None:
+        from ...training import list_recipes
+
         self.answer({"recipes": await self.off_loop(list_recipes)})
 
 
@@ -22,4 +22,7 @@ class CellHandler(LabHandler):
 
     @authenticated
     async def post(self) -> None:
+        from ...training import make_cell
+        from ...training.model import CellRequest
+
         self.answer(await self.off_loop(make_cell, self.body(CellRequest)))
