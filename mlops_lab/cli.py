@@ -173,11 +173,16 @@ def open_jupyterlab(notebook: Path, tracking_uri: str | None) -> int:
     """Become JupyterLab, opened on `notebook` and connected to the server at `tracking_uri`."""
     import os
 
-    report(f"Opening JupyterLab on {notebook.name}; stop it with Ctrl-C. The MLflow server is at {tracking_uri}.")
+    report(
+        f"Opening JupyterLab on {notebook.name}; stop it with Ctrl-C. "
+        f"The MLflow server at {tracking_uri} goes on: stop it with 'mlops-lab server stop'."
+    )
     os.chdir(notebook.parent)
     if tracking_uri:
         os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", notebook.name])
+    # In a container everybody is root, and JupyterLab would refuse to start.
+    as_root = ["--allow-root"] if os.geteuid() == 0 else []
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *as_root, notebook.name])
 
 
 def start_server(options: argparse.Namespace) -> int:
