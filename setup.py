@@ -40,7 +40,13 @@ def build_front_end() -> None:
     shutil.rmtree(LABEXTENSION, ignore_errors=True)
     jlpm = [sys.executable, "-c", "from jupyter_builder.jlpm import main; main()"]
     for arguments in (["install", "--immutable"], ["build:prod"]):
-        subprocess.run([*jlpm, *arguments], cwd=FRONTEND, env=environment, check=True)
+        done = subprocess.run(
+            [*jlpm, *arguments], cwd=FRONTEND, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        if done.returncode:
+            # Thousands of lines that only matter when something went wrong.
+            sys.stderr.buffer.write(done.stdout)
+            raise SystemExit(f"The front end was not built: 'jlpm {arguments[0]}' failed; see above.")
     package = LABEXTENSION / "package.json"
     document = json.loads(package.read_text())
     scope: dict[str, str] = {}

@@ -182,7 +182,8 @@ def open_jupyterlab(notebook: Path, tracking_uri: str | None) -> int:
         os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
     # In a container everybody is root, and JupyterLab would refuse to start.
     as_root = ["--allow-root"] if os.geteuid() == 0 else []
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *as_root, notebook.name])
+    on_notebook = f"--LabApp.default_url=/lab/tree/{notebook.name}"
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *as_root, on_notebook])
 
 
 def start_server(options: argparse.Namespace) -> int:

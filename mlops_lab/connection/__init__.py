@@ -27,16 +27,20 @@ def open_server(timeout: float = 10.0) -> TrackingServer:
     ------
     NotConnected
         When there is none.
+    BadAddress
+        When the environment names one that is no MLflow server on the web, e.g. ``sqlite:///mlflow.db``.
     """
     from mlops_lab.connection.errors import NotConnected
     from mlops_lab.connection.rest import TrackingServer
-    from mlops_lab.connection.session import SESSION_VARIABLE, read_session
+    from mlops_lab.connection.session import SESSION_VARIABLE, read_session, refuse_unusable_environment
 
     session = read_session()
     if session is not None:
         return TrackingServer.of(session, timeout)
     if not os.environ.get(SESSION_VARIABLE):
         from mlops_lab.connection import embedded
+
+        refuse_unusable_environment(os.environ)
 
         local = embedded.status()
         if local.state == "running" and local.uri:

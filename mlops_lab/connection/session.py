@@ -204,6 +204,24 @@ def environment_session(environ: Mapping[str, str]) -> Session | None:
     )
 
 
+def refuse_unusable_environment(environ: Mapping[str, str]) -> None:
+    """Say so when ``MLFLOW_TRACKING_URI`` names something that we cannot use, instead of using another server.
+
+    Raises
+    ------
+    BadAddress
+        For local stores (``file:``, ``sqlite:``), addresses without a scheme, and addresses with a password in them.
+    """
+    try:
+        if environ.get(_URI):
+            clean_uri(environ[_URI])
+    except BadAddress as error:
+        raise BadAddress(
+            f"The variable {_URI} does not name an MLflow server that can be used: {error.message}",
+            f"{error.hint} Or remove the variable and log in.".strip(),
+        ) from None
+
+
 def point(environ: MutableMapping[str, str], session: Session | None, path: str | os.PathLike[str]) -> None:
     """Set the pointers that kernels inherit (or that a running kernel refreshes); never a secret.
 

@@ -17,6 +17,8 @@ from .errors import DemoError, MissingComponent, NotebookFailed
 from .project import NOTEBOOK
 
 if TYPE_CHECKING:
+    from jupyter_client.manager import AsyncKernelManager
+
     from ..connection.rest import TrackingServer
 
 EXECUTED = "quickstart-executed.ipynb"
@@ -97,7 +99,6 @@ def _execute(notebook: Path, executed: Path, pointers: dict[str, str], report: R
     import nbformat
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
-    from jupyter_core.utils import run_sync
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -128,15 +129,31 @@ def _execute(notebook: Path, executed: Path, pointers: dict[str, str], report: R
                 f"A cell of {notebook.name} failed: {error.ename}: {_line(error.evalue, 0)}",
                 f"See {executed} for the whole notebook.",
             ) from error
-        except (CellTimeoutError, DeadKernelError, RuntimeError) as error:
+        except DeadKernelError as error:
+            raise NotebookFailed(
+                f"{notebook.name} did not finish: its kernel was interrupted, or ran out of memory.",
+                "Runs that had finished are kept; run the command again.",
+            ) from error
+        except (CellTimeoutError, RuntimeError) as error:
             raise NotebookFailed(
                 f"{notebook.name} did not finish: {_line(str(error), 0)}",
                 _line(log.read_text(errors="replace"), -1) or "Run the command again.",
             ) from error
         finally:
-            # nbclient leaves a kernel alone whose manager it was given.
-            run_sync(manager.shutdown_kernel)()
+            _shut_down(manager)
             nbformat.write(content, executed)
+
+
+def _shut_down(manager: AsyncKernelManager) -> None:
+    """End the kernel: nbclient leaves it alone after a run, and closes its sockets after Ctrl-C."""
+    from jupyter_core.utils import run_sync
+    from zmq import ZMQError
+
+    try:
+        run_sync(manager.shutdown_kernel)()
+    except ZMQError:
+        if manager.provisioner is not None and manager.provisioner.has_process:
+            run_sync(manager.provisioner.kill)()
 
 
 def _write_kernelspec(folder: Path) -> None:

@@ -48,7 +48,7 @@ def start_once(enabled: bool, folder: str) -> float:
 
 def first_load(folder: str) -> list[tuple[str, int, int]]:
     """Open JupyterLab in Chromium; list our scripts that it fetched: name, bytes, gzipped bytes."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import Response, sync_playwright
 
     from tests.browser.pages import CHROMIUM_FLAGS
     from tests.jupyter_servers import launch_jupyter
@@ -61,10 +61,10 @@ def first_load(folder: str) -> list[tuple[str, int, int]]:
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
             page = browser.new_page()
 
-            def keep(response: object) -> None:
-                address = response.url.partition("?")[0]  # type: ignore[attr-defined]
+            def keep(response: Response) -> None:
+                address = response.url.partition("?")[0]
                 if "/extensions/mlops-lab/" in address and address.endswith(".js"):
-                    fetched[address.rpartition("/")[2]] = response.body()  # type: ignore[attr-defined]
+                    fetched[address.rpartition("/")[2]] = response.body()
 
             page.on("response", keep)
             page.goto(f"{server.url}lab?token={server.token}")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from mlops_lab.jupyter.server.app import MlopsLab
-from mlops_lab.jupyter.server.base import LabHandler
+from mlops_lab.jupyter.server.base import LabHandler, NotFoundHandler
 from tests.jupyter_servers import JupyterServer, StartJupyter
 
 
@@ -33,6 +33,8 @@ def routes() -> list[tuple[str, str]]:
     found = []
     for path, handler in app.handlers:
         assert issubclass(handler, LabHandler)
+        if handler is NotFoundHandler:
+            continue
         verbs = [verb for verb in ("get", "post", "put", "patch", "delete") if verb in vars(handler)]
         assert verbs, path
         found += [(verb.upper(), path.removeprefix("/mlops-lab/")) for verb in verbs]
@@ -117,6 +119,12 @@ def test_a_kernel_without_the_package_gets_a_sentence(
         ("POST", "cell", {"recipe": "no_such_recipe", "data": "brain@v1.0.0"}, "no_such_recipe"),
         ("POST", "cell", {"recipe": "segmentation_2d", "data": "brain@v1.0.0", "values": {"max_epochs": -1}}, "Epochs"),
         ("GET", "environment", None, "kernel"),
+        ("GET", "no-such-endpoint", None, "no-such-endpoint"),
+        ("PUT", "connection", {}, "Not Allowed"),
+        ("GET", "datasets?path=" + "x" * 5000 + "/../../..", None, "outside"),
+        ("GET", "runs?max_results=" + "9" * 5000, None, "100"),
+        ("POST", "embedded", {"port": 99999999}, "port"),
+        ("POST", "cell", {"recipe": "x" * 2_000_000, "data": "brain@v1.0.0"}, "too large"),
     ],
 )
 def test_bad_input_gets_one_sentence(
@@ -132,9 +140,16 @@ def test_bad_input_gets_one_sentence(
 
 
 def test_a_body_that_is_no_json_gets_a_sentence(shared_jupyter: JupyterServer) -> None:
-    answer = shared_jupyter.request("POST", "cell", content=b"{not json")
-    assert answer.status_code == 400
-    assert answer.json()["code"] == "bad_request"
+    for body in (b"{not json", b"[" * 100_000, b"\xff\xfe"):
+        answer = shared_jupyter.request("POST", "cell", content=body)
+        assert answer.status_code == 400
+        assert answer.json()["code"] == "bad_request"
+
+
+def test_a_path_that_no_file_system_takes_finds_the_project_around_it(shared_jupyter: JupyterServer) -> None:
+    answer = shared_jupyter.request("GET", "datasets?path=" + "x" * 5000)
+    assert answer.status_code == 200
+    assert [one["name"] for one in answer.json()["datasets"]] == ["brain"]
 
 
 def test_a_folder_without_git_gets_a_sentence(start_jupyter: StartJupyter, mlops_home: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from mlops_lab.connection import open_server
 from mlops_lab.connection.errors import BadAddress, NotConnected, SessionNotKept, UnsafeSession
 from mlops_lab.connection.mlflow_auth import SessionAuthProvider
 from mlops_lab.connection.model import LoginRequest
@@ -176,6 +177,17 @@ def test_the_environment_names_a_server_where_no_session_file_is_named(monkeypat
     session = read_session()
     assert session is not None
     assert (session.uri, session.auth, session.token) == ("http://mlflow.clinic.example:5000", "token", SECRET)
+
+
+@pytest.mark.parametrize("uri", ["http://bob:s3cret@host", "host:5117", "sqlite:///mlflow.db", "databricks"])
+def test_a_server_that_cannot_be_used_is_named_and_not_replaced_by_another(
+    uri: str, mlops_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLOPS_LAB_SESSION", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(BadAddress, match="MLFLOW_TRACKING_URI") as caught:
+        open_server()
+    assert "s3cret" not in str(caught.value)
 
 
 def test_after_a_logout_the_environment_is_not_asked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -259,9 +259,9 @@ def test_private_settings_of_the_user_reach_the_fetch(clone: DvcRepository) -> N
     hidden = clone.path.parent / "elsewhere, private"
     (clone.path.parent / "remote").rename(hidden)
     clone.dvc("remote", "modify", "--local", "storage", "url", "../elsewhere, private")
-    clone.dvc("cache", "dir", "--local", "../shared cache")
+    clone.dvc("cache", "dir", "--local", "../group cache")
     used = use("brain@v1.0.0", clone.path)
-    assert used.path.is_relative_to(clone.path.parent / "shared cache")
+    assert used.path.is_relative_to(clone.path.parent / "group cache")
     assert content(used.path) == expected(FIRST)
 
 

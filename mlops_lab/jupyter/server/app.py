@@ -12,6 +12,7 @@ from jupyter_server.extension.application import ExtensionApp
 
 from ...connection.broker import Broker
 from . import comparison, connection, datasets, environment, runs, training
+from .base import NotFoundHandler
 
 
 class MlopsLab(ExtensionApp):
@@ -38,6 +39,7 @@ class MlopsLab(ExtensionApp):
             ("runs", runs.RunsHandler),
             ("comparison", comparison.ComparisonHandler),
         ]
+        routes.append(("(?:.*)", NotFoundHandler))
         self.handlers.extend((f"/mlops-lab/{path}", handler) for path, handler in routes)
 
     async def stop_extension(self) -> None:

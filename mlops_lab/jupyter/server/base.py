@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from jupyter_server.base.handlers import APIHandler
-from tornado.web import HTTPError, MissingArgumentError
+from tornado.web import HTTPError, MissingArgumentError, authenticated
 
 from ... import wire
 from ...connection.broker import Broker
@@ -18,10 +18,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+LARGEST_BODY = 1_000_000
+"""Bytes; what the panel sends is far smaller."""
+
+
 class BadRequest(MlopsLabError):
     """The request itself does not have the shape that this endpoint reads."""
 
     code = "bad_request"
+
+
+class NoSuchEndpoint(MlopsLabError):
+    """Nothing is served at this address."""
+
+    code = "not_found"
+    http_status = 404
 
 
 class LabHandler(APIHandler):
@@ -45,9 +56,12 @@ class LabHandler(APIHandler):
         BadRequest
             When the body is not JSON or a field is missing, unknown or of the wrong type.
         """
+        body = self.request.body or b"{}"
+        if len(body) > LARGEST_BODY:
+            raise BadRequest("The request is too large to be meant.")
         try:
-            return wire.decode(self.request.body or b"{}", shape)
-        except msgspec.DecodeError as error:
+            return wire.decode(body, shape)
+        except (msgspec.DecodeError, RecursionError) as error:
             raise BadRequest(f"The request could not be read: {error}.") from None
 
     def answer(self, document: Any) -> None:
@@ -85,3 +99,16 @@ class LabHandler(APIHandler):
             self.log.info("%s %s: %s", self.request.method, self.request.path, value.message)
         else:
             super().log_exception(typ, value, tb)
+
+
+class NotFoundHandler(LabHandler):
+    """Whatever else lies below ``mlops-lab/``: a sentence instead of Jupyter's HTML page."""
+
+    @authenticated
+    async def get(self) -> None:
+        raise NoSuchEndpoint(
+            f"mlops_lab serves nothing at {self.request.path}.",
+            "Reload the page; its front end and server part may be of different versions.",
+        )
+
+    post = put = patch = delete = get

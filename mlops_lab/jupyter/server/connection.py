@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 from tornado.web import authenticated
 
@@ -12,7 +14,7 @@ from .base import LabHandler
 class StartRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Start the embedded server, on `port` when one is asked for."""
 
-    port: int | None = None
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
 
 
 class ConnectionHandler(LabHandler):

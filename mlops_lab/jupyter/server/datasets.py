@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tornado.web import authenticated
@@ -33,9 +34,11 @@ def local_path(root: str, path: str) -> Path:
     top = Path(root).expanduser().resolve()
     drive, colon, rest = path.partition(":")
     relative = (rest if colon and "/" not in drive else path).lstrip("/")
-    place = (top / relative).resolve()
+    # By its words only: a link inside the root leads where its owner wants, as in Jupyter's own file browser.
+    place = Path(os.path.normpath(top / relative))
     if not place.is_relative_to(top):
         raise BadRequest("This path lies outside the folder that JupyterLab serves.", "Open a notebook inside it.")
-    while not place.exists() and place != top:
+    # os.path.exists also takes names that no file system would.
+    while not os.path.exists(place) and place != top:
         place = place.parent
     return place

@@ -41,6 +41,6 @@ class RunsHandler(LabHandler):
 
     def _max_results(self) -> int:
         text = self.get_query_argument("max_results", "50")
-        if not text.isdecimal() or not 1 <= int(text) <= 100:
-            raise BadRequest("A page holds 1 to 100 runs.", f"Ask for a number in that range, not '{text}'.")
+        if len(text) > 3 or not text.isdecimal() or not 1 <= int(text) <= 100:
+            raise BadRequest("A page holds 1 to 100 runs.", f"Ask for a number in that range, not '{text[:20]}'.")
         return int(text)
