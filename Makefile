@@ -45,7 +45,7 @@ contract: $(STAMPS)/test ## Generate the front end's types from the Python ones
 
 .PHONY: screenshots
 screenshots: $(STAMPS)/test $(STAMPS)/frontend ## Run the browser journey; its screenshots become the README's pictures
-	@MLOPS_LAB_PICTURES=keep $(BIN)/python -m pytest tests/browser
+	@MLOPS_LAB_PICTURES=keep $(BIN)/python -m pytest tests/browser/test_journey.py
 
 .PHONY: wheel
 wheel: $(STAMPS)/test ## Build the wheel into dist/

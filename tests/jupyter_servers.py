@@ -84,6 +84,9 @@ def launch_jupyter(root: Path, *, home: Path, own: Path, environment: dict[str, 
         "--LabApp.news_url=",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
+    quiet = own / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    quiet.parent.mkdir(parents=True)
+    quiet.write_text('{"fetchNews": "false"}')
     with log.open("wb") as sink:
         process = subprocess.Popen(command, env=variables, stdout=sink, stderr=sink, cwd=root, start_new_session=True)
     server = JupyterServer(f"http://127.0.0.1:{port}/", token, root, own / "runtime", log, process)

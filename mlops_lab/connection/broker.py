@@ -14,6 +14,8 @@ import socket
 import threading
 from pathlib import Path
 
+import msgspec
+
 from mlops_lab.connection import embedded, process
 from mlops_lab.connection.check import check_login
 from mlops_lab.connection.errors import ConnectionProblem, NotConnected, ServerFailed, SessionNotKept, UnsafeSession
@@ -114,6 +116,8 @@ class Broker:
             return self._described(session, local, NotConnected("The embedded server is starting."))
         if session.embedded and local.state != "running":
             down = NotConnected("The embedded server is not running.", "Start it again; its runs are kept.")
+            # Its address tells the panel that it is this server which is missed.
+            local = msgspec.structs.replace(local, uri=session.uri)
             return self._described(session, local, down)
         found = self._watch.look(session, self._server_of(session))
         if found.session is not None and found.session != session:

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.browser.pages import CHROMIUM_FLAGS, Lab, pictures_folder
+from tests.browser.pages import CHROMIUM_FLAGS, PATIENCE, Lab, pictures_folder
 from tests.jupyter_servers import JupyterServer, StartJupyter
 
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     """Chromium without a screen."""
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         yield running
@@ -31,7 +32,7 @@ def lab(
 
     server = start_jupyter(demo_project, home=mlops_home)
     page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE)
     shown = Lab(page, server, pictures_folder(tmp_path / "pictures"))
     yield shown
     page.close()
@@ -59,7 +60,7 @@ def shared_lab(browser: Browser, shared_jupyter: JupyterServer, tmp_path: Path) 
     """A new browser in front of the shared JupyterLab: nobody logged in, no kernel running."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE)
     shown = Lab(page, shared_jupyter, pictures_folder(tmp_path / "pictures"))
     yield shown
     context.close()

@@ -21,6 +21,8 @@ CHROMIUM_FLAGS = [
     "--no-first-run",
 ]
 PICTURES = Path(__file__).parent / "pictures"
+PATIENCE = 20_000
+"""Milliseconds for what should happen at once, on a machine that is busy with other tests."""
 HAS_RUN = re.compile(r"\[\d+\]")
 """The prompt of a cell that has run."""
 WAITS = re.compile(r"\[\*\]")
@@ -92,6 +94,8 @@ class Lab:
         """Wait until the notebook's kernel is idle."""
         idle = self.notebook.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")
         expect(idle).to_be_attached(timeout=60_000)
+        # The indicator says so before there is a kernel; the status bar does not.
+        expect(self.page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=60_000)
 
     @property
     def active_cell(self) -> Locator:
@@ -100,7 +104,7 @@ class Lab:
 
     def sources(self) -> list[str]:
         """What stands in the notebook's cells, top to bottom."""
-        return [cell.inner_text() for cell in self.notebook.locator(".jp-Cell .cm-content").all()]
+        return [cell.inner_text().strip() for cell in self.notebook.locator(".jp-Cell .cm-content").all()]
 
     def begin_cell(self, source: str) -> Locator:
         """Put a cell at the notebook's end and run it; gives its prompt without waiting for its end."""
@@ -123,7 +127,7 @@ class Lab:
         expect(name_asked.or_(saved).first).to_be_visible(timeout=20_000)
         if name_asked.is_visible():
             name_asked.click()
-        expect(self.page.locator(".jp-mod-dirty")).to_have_count(0, timeout=20_000)
+        expect(self.page.locator(".jp-mod-dirty")).to_have_count(0)
 
     def shut_down_every_kernel(self) -> None:
         """End all sessions, so that nothing but saved files can draw what is shown afterwards."""

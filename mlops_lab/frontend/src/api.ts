@@ -47,6 +47,8 @@ interface IRequest {
 
 /** Faults that concern every room alike, and are said once for all. */
 const EVERYWHERE = ['no_server_part', 'signed_out', 'offline'];
+/** Faults that say that the connection is not what we think it is. */
+const ABOUT_CONNECTION = ['not_connected', 'unreachable', 'untrusted_certificate', 'wrong_scheme', 'wrong_credentials'];
 
 /** Speaks with the handlers under `mlops-lab/`. Every method rejects with {@link ApiError} only. */
 export class Api {
@@ -57,6 +59,8 @@ export class Api {
 
   /** The fault that keeps every room from working; null when the server part answers. */
   readonly trouble = new Store<ApiError | null>(null);
+  /** The last fault that casts doubt on the connection. */
+  readonly doubt = new Store<ApiError | null>(null);
 
   connection(): Promise<ConnectionState> {
     return this._send('GET', 'connection');
@@ -131,6 +135,9 @@ export class Api {
       const reason = this._explain(error, stop.signal.aborted, request.signal?.aborted ?? false);
       if (EVERYWHERE.includes(reason.code)) {
         this.trouble.value = reason;
+      }
+      if (ABOUT_CONNECTION.includes(reason.code)) {
+        this.doubt.value = reason;
       }
       throw reason;
     } finally {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { drawable, mainVerdict, points, readComparison, runLabels } from '../src/comparison/document';
+import { drawable, firstGap, mainVerdict, points, readComparison, runLabels } from '../src/comparison/document';
 import type { RunRow } from '../src/contract';
 
 const whole = { schema_version: 1, runs: [{ run_id: 'a' }], shared: [], params: [], metrics: [], curves: [] };
@@ -48,6 +48,16 @@ describe('preparing', () => {
       [3, null],
       [4, 0]
     ]);
+  });
+
+  test('the first gap of a curve is named, so that it is not taken for an early end', () => {
+    const series = {
+      run_id: 'a',
+      steps: [0, 5, 10],
+      values: [1, 'Infinity', 'NaN'] as (number | 'NaN' | 'Infinity')[]
+    };
+    assert.deepEqual(firstGap(series), { step: 5, value: 'Infinity', count: 2 });
+    assert.equal(firstGap({ ...series, values: [1, 0, -1] }), null);
   });
 
   test('a metric with one point per run gets no chart', () => {

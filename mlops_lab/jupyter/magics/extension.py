@@ -26,6 +26,8 @@ class Extension:
         screen.make = fitting_screen(shell)
         # A kernel that is shut down ends its standing run; one that is killed leaves it to the next sync.
         atexit.register(self._cells.turn_off)
+        # A kernel that is restarted has the environment of its first launch, which may be older than the login.
+        self._follower.point()
         send_in_background()
 
     def remove(self) -> None:

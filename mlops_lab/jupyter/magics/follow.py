@@ -27,22 +27,26 @@ class Follower:
 
     def follow(self) -> None:
         """Point this process at the session's server, and send what was kept for it."""
+        if self.point():
+            send_in_background()
+
+    def point(self) -> bool:
+        """Point this process at the session's server; False where nobody is logged in."""
         from ...connection.session import point, read_session
 
         path = os.environ.get(_VARIABLE)
         if not path:
-            return
+            return False
         try:
             session = read_session(path)
         except MlopsLabError:
-            return  # %mlops_status and the first request tell it
+            return False  # %mlops_status and the first request tell it
         point(os.environ, session, path)
         mlflow = sys.modules.get("mlflow")
         if session is not None and mlflow is not None and hasattr(mlflow, "set_tracking_uri"):
             mlflow.set_tracking_uri(session.uri)
         self._seen = self._stamp()
-        if session is not None:
-            send_in_background()
+        return session is not None
 
     def _stamp(self) -> tuple[str, int, int] | None:
         path = os.environ.get(_VARIABLE)

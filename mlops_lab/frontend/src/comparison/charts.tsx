@@ -11,7 +11,7 @@ import { ReactElement, useEffect, useRef, useState } from 'react';
 import type { Curve, RunRow } from '../contract';
 import { metric, tick } from '../format';
 import { Button } from '../panel/elements';
-import { points } from './document';
+import { firstGap, points } from './document';
 import { LineSample, markOf } from './marks';
 
 echarts.use([LineChart, GridComponent, TooltipComponent, CanvasRenderer]);
@@ -88,9 +88,18 @@ function Chart(props: Omit<IProps, 'curves'> & { curve: Curve; theme: number }):
       chart?.dispose();
     };
   }, [curve, runs, labels, trans, theme]);
-  const ends = curve.series.map(series => {
-    const label = labels[runs.findIndex(run => run.run_id === series.run_id)] ?? series.run_id;
-    return trans.__('%1 ends at %2', label, metric(series.values[series.values.length - 1]));
+  const nameOf = (series: Curve['series'][number]) =>
+    labels[runs.findIndex(run => run.run_id === series.run_id)] ?? series.run_id;
+  const ends = curve.series.map(series =>
+    trans.__('%1 ends at %2', nameOf(series), metric(series.values[series.values.length - 1]))
+  );
+  const gaps = curve.series.flatMap(series => {
+    const gap = firstGap(series);
+    if (!gap) {
+      return [];
+    }
+    const facts = [nameOf(series), metric(gap.value), gap.step];
+    return [trans._n('%2: %3 at step %4', '%2: %3 first at step %4, %1 times in all', gap.count, ...facts)];
   });
   return (
     <figure className="mlops-Chart" data-testid={`mlops-chart-${curve.metric}`}>
@@ -101,6 +110,11 @@ function Chart(props: Omit<IProps, 'curves'> & { curve: Curve; theme: number }):
         aria-label={trans.__('%1 by step: %2.', curve.metric, ends.join('; '))}
         style={{ height: HEIGHT }}
       />
+      {gaps.map(gap => (
+        <p key={gap} className="mlops-soft">
+          {gap}
+        </p>
+      ))}
     </figure>
   );
 }

@@ -1,7 +1,7 @@
 /**
  * Reads a comparison document, which may come from anybody's notebook, and prepares it for drawing. Pure functions.
  */
-import type { Comparison, Curve, RunRow, SharedData } from '../contract';
+import type { Comparison, Curve, RunRow, SharedData, WireNumber } from '../contract';
 import { fromWire } from '../format';
 
 /** The newest document that this front end can draw. */
@@ -45,6 +45,15 @@ export function points(steps: readonly number[], values: readonly Curve['series'
     const value = fromWire(values[index] ?? 'NaN');
     return [step, Number.isFinite(value) ? value : null];
   });
+}
+
+/** Where a series leaves the finite numbers: a gap that the eye takes for an early end. Null where it never does. */
+export function firstGap(series: Curve['series'][number]): { step: number; value: WireNumber; count: number } | null {
+  const gaps = series.values.flatMap((value, index) => (Number.isFinite(fromWire(value)) ? [] : [index]));
+  const first = gaps[0];
+  return first === undefined
+    ? null
+    : { step: series.steps[first] ?? first, value: series.values[first]!, count: gaps.length };
 }
 
 /** Curves that deserve a chart: a single point per run is in the table already. */

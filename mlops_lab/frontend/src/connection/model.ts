@@ -13,6 +13,10 @@ export type Doing = 'start' | 'stop' | 'login' | 'logout' | 'refresh' | null;
 
 const CALM = { interval: 30_000, max: 120_000, backoff: true };
 const WATCHFUL = { interval: 1_000, max: 10_000, backoff: true };
+/** While the server is away: its return should be seen soon. */
+const WAITING = { interval: 5_000, max: 30_000, backoff: true };
+/** Milliseconds to wait before asking again: for two seconds the Jupyter server repeats what it saw last. */
+const DOUBT = 2_500;
 
 export class ConnectionModel {
   constructor(private readonly _lab: IMlopsLab) {
@@ -31,6 +35,11 @@ export class ConnectionModel {
       if (_lab.visible.value) {
         void this._poll.refresh();
       }
+    });
+    let timer = 0;
+    _lab.api.doubt.subscribe(() => {
+      window.clearTimeout(timer);
+      timer = window.setTimeout(() => void this._poll.refresh(), DOUBT);
     });
     void this._poll.start();
   }
@@ -88,7 +97,7 @@ export class ConnectionModel {
   private _accept(state: ConnectionState): void {
     this.error.value = null;
     this._lab.connection.value = state;
-    const frequency = state.embedded.state === 'starting' ? WATCHFUL : CALM;
+    const frequency = state.embedded.state === 'starting' ? WATCHFUL : state.status === 'unreachable' ? WAITING : CALM;
     if (this._poll.frequency.interval !== frequency.interval) {
       this._poll.frequency = frequency;
     }

@@ -42,20 +42,7 @@ export default function ConnectionSection({ lab, model }: IProps): ReactElement 
   ) : state.status === 'connected' ? (
     <Connected lab={lab} model={model} state={state} onLogin={login} />
   ) : state.status === 'unreachable' ? (
-    <Notice
-      tone="error"
-      text={state.message ?? trans.__('The MLflow server does not answer.')}
-      hint={state.hint}
-      testId="mlops-unreachable"
-    >
-      <Button look="primary" onClick={again} busy={doing === 'refresh'}>
-        {trans.__('Try again')}
-      </Button>
-      <Button onClick={login}>{trans.__('Log in again…')}</Button>
-      <Button onClick={() => void model.logout()} busy={doing === 'logout'}>
-        {trans.__('Log out')}
-      </Button>
-    </Notice>
+    <Lost lab={lab} model={model} state={state} onLogin={login} />
   ) : (
     <Disconnected lab={lab} model={model} state={state} onLogin={login} />
   );
@@ -64,6 +51,38 @@ export default function ConnectionSection({ lab, model }: IProps): ReactElement 
       {error && <Failure error={error} again={again} label={trans.__('Try again')} />}
       {body}
     </>
+  );
+}
+
+/** Logged in, but the server does not answer, or not to us. */
+function Lost({ lab, model, state, onLogin }: IProps & { state: ConnectionState; onLogin: () => void }) {
+  const { trans } = lab;
+  const doing = useStore(model.doing);
+  const { embedded } = state;
+  const local = embedded.uri === state.uri && (embedded.state === 'stopped' || embedded.state === 'failed');
+  return (
+    <Notice
+      tone="error"
+      text={state.message ?? trans.__('The MLflow server does not answer.')}
+      hint={state.hint}
+      testId="mlops-unreachable"
+    >
+      {local ? (
+        <Button look="primary" testId="mlops-start-server" onClick={() => void model.start()} busy={doing === 'start'}>
+          {trans.__('Start local server')}
+        </Button>
+      ) : (
+        <Button look="primary" onClick={() => void model.refresh()} busy={doing === 'refresh'}>
+          {trans.__('Try again')}
+        </Button>
+      )}
+      <Button testId="mlops-open-login" onClick={onLogin}>
+        {local ? trans.__('Log in elsewhere…') : trans.__('Log in again…')}
+      </Button>
+      <Button testId="mlops-logout" onClick={() => void model.logout()} busy={doing === 'logout'}>
+        {trans.__('Log out')}
+      </Button>
+    </Notice>
   );
 }
 

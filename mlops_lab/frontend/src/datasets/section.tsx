@@ -30,7 +30,7 @@ export default function DatasetsSection({ lab, model }: IProps): ReactElement {
   const picked = useStore(lab.picked);
   const again = () => void model.refresh();
 
-  if (!catalogue && loading) {
+  if (!catalogue && !error && loading) {
     return <Skeleton label={trans.__('Reading the dataset versions')} />;
   }
   if (error && !NOTHING_HERE.includes(error.code)) {

@@ -24,8 +24,10 @@ export interface INewCell {
   setup: string;
   source: string;
   run: boolean;
-  /** Put it into the active cell instead of a new one. */
-  replace?: boolean;
+  /** Put it into the cell with this id instead of a new one. */
+  replace?: string;
+  /** The notebook that is meant; by default the active one. */
+  panel?: NotebookPanel | null;
   mark?: IMark;
   /** Scroll so far that a large output has room below it. */
   roomy?: boolean;
@@ -76,7 +78,14 @@ export class Notebooks {
    * Resolves when the cell stands (and, with `run`, is handed to the kernel), not when it has run.
    */
   async add(cell: INewCell): Promise<void> {
-    const panel = this.current.value;
+    const panel = cell.panel ?? this.current.value;
+    if (panel?.isDisposed) {
+      throw new ApiError(
+        'notebook_closed',
+        this._trans.__('The notebook was closed before the cell could be inserted.'),
+        this._trans.__('Open it again and repeat; nothing was run.')
+      );
+    }
     if (!panel) {
       throw new ApiError(
         'no_notebook',
@@ -96,14 +105,15 @@ export class Notebooks {
     }
     this._activate(panel.id);
     const shared = model.sharedModel;
-    const active = notebook.activeCellIndex;
+    const meant = cell.replace === undefined ? -1 : shared.cells.findIndex(one => one.id === cell.replace);
+    const active = meant < 0 ? notebook.activeCellIndex : meant;
     const here = shared.cells[active];
     const steps = plan(
       shared.cells.map(one => ({ type: one.cell_type, source: one.getSource() })),
       active,
       cell.setup,
       cell.source,
-      cell.replace
+      meant >= 0
     );
     const mark =
       cell.mark && (JSON.parse(JSON.stringify({ ...cell.mark, made: fingerprint(cell.source) })) as JSONObject);

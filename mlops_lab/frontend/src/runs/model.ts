@@ -185,15 +185,22 @@ export class RunsModel {
 
   private _followServer(): void {
     const state = this._lab.connection.value;
-    const server = state?.status === 'connected' ? `${state.uri} ${state.user}` : null;
-    if (server === this._server) {
+    const away = !this._wasConnected;
+    this._wasConnected = this.connected;
+    if (state?.status === 'unreachable' && this._server !== null) {
+      // Runs and ticks wait for its return.
       return;
     }
-    this._server = server;
-    this._forget();
-    this.experiment.value = null;
-    this.experiments.value = [];
-    void this.refresh();
+    const server = this.connected ? `${state?.uri} ${state?.user}` : null;
+    if (server !== this._server) {
+      this._server = server;
+      this._forget();
+      this.experiment.value = null;
+      this.experiments.value = [];
+      void this.refresh();
+    } else if (away) {
+      void this.refresh();
+    }
   }
 
   private _forget(): void {
@@ -210,6 +217,7 @@ export class RunsModel {
   }
 
   private _server: string | null = null;
+  private _wasConnected = false;
   private _token: string | null = null;
   private _turn = 0;
   private _timers: number[] = [];

@@ -28,8 +28,12 @@ export default function RunsSection({ lab, model }: IProps): ReactElement {
     return <p className="mlops-soft">{trans.__('Waiting for the connection.')}</p>;
   }
   if (connection.status !== 'connected') {
+    const text =
+      connection.status === 'unreachable'
+        ? trans.__('The runs are shown again when the MLflow server answers.')
+        : trans.__('Connect to an MLflow server to see its runs.');
     return (
-      <Empty text={trans.__('Connect to an MLflow server to see its runs.')} testId="mlops-runs-offline">
+      <Empty text={text} testId="mlops-runs-offline">
         <Button onClick={() => lab.reveal('connection')}>{trans.__('Go to Connection')}</Button>
       </Empty>
     );
@@ -145,7 +149,7 @@ function Run(props: IProps & { run: RunRow; metricName: string | null; now: numb
           )}
         </span>
         <span className="mlops-soft mlops-Facts-line">
-          {dataOf(run) || trans.__('no dataset recorded')} · {age(run.start_time, now, language)}
+          {dataOf(run) || trans.__('no dataset')} · {age(run.start_time, now, language)}
         </span>
       </label>
       <WebLink to={run.link} label={trans.__('Open %1 in MLflow', run.name)} />

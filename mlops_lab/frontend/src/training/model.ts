@@ -95,6 +95,9 @@ export class TrainingModel {
   async insert(run: boolean, update: boolean): Promise<void> {
     const recipe = this.recipe.value;
     const data = this._lab.picked.value;
+    // What is in front now is meant, even if another notebook or cell comes to the front meanwhile.
+    const panel = this._lab.notebooks.current.value;
+    const marked = update ? this._lab.notebooks.markedNow() : null;
     if (!recipe || !data || this.doing.value) {
       return;
     }
@@ -107,9 +110,8 @@ export class TrainingModel {
           return;
         }
       }
-      let replace = update;
-      const marked = this._lab.notebooks.markedNow();
-      if (update && marked?.edited) {
+      let replace = marked !== null;
+      if (marked?.edited) {
         const answer = await this._askReplace();
         if (answer === null) {
           return;
@@ -118,7 +120,7 @@ export class TrainingModel {
       }
       const mark = { recipe: recipe.name, data: data.spec, values: this.values.value };
       const { setup, source } = await this._lab.api.cell(mark);
-      await this._lab.notebooks.add({ setup, source, run, replace: replace && marked !== null, mark });
+      await this._lab.notebooks.add({ setup, source, run, replace: replace ? marked?.id : undefined, panel, mark });
     } catch (error) {
       this.failure.value = asApiError(error);
     } finally {

@@ -100,11 +100,14 @@ function Actions({ lab, model }: IProps): ReactElement {
 
   if (!notebook) {
     return (
-      <Empty text={trans.__('Open a notebook: the training cell is inserted there.')} testId="mlops-no-notebook">
-        <Button onClick={() => void lab.execute('notebook:create-new', { kernelName: 'python3' })}>
-          {trans.__('New notebook')}
-        </Button>
-      </Empty>
+      <div className="mlops-Foot">
+        <Empty text={trans.__('Open a notebook: the training cell is inserted there.')} testId="mlops-no-notebook">
+          <Button onClick={() => void lab.execute('notebook:create-new', { kernelName: 'python3' })}>
+            {trans.__('New notebook')}
+          </Button>
+        </Empty>
+        {failure && <Failure error={failure} />}
+      </div>
     );
   }
   return (
