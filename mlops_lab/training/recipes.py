@@ -124,6 +124,7 @@ def _read(root: Path) -> Recipe:
             "type": "object",
             "title": metadata.name,
             "properties": properties,
+            "required": list(properties),
             "additionalProperties": False,
         },
         ui_schema={"ui:order": list(properties)},

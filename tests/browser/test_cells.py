@@ -50,6 +50,22 @@ def test_inserting_the_same_version_twice_updates_its_cell_and_another_version_g
     assert "brain@v2.0.0" in third[2]
 
 
+def test_a_field_that_was_emptied_is_marked_and_not_quietly_filled_in(shared_lab: Lab) -> None:
+    lab = shared_lab
+    begin(lab)
+    epochs = lab.section("training").get_by_label("Epochs")
+    expect(epochs).not_to_have_value("")
+    expect(lab.part("insert")).to_be_enabled()
+    epochs.fill("")
+    expect(lab.part("insert")).to_be_disabled()
+    expect(lab.part("insert-run")).to_be_disabled()
+    expect(lab.section("training").get_by_role("alert").first).to_be_visible()
+    lab.picture("field-emptied")
+    epochs.fill("3")
+    expect(lab.part("insert")).to_be_enabled()
+    assert lab.sources() == [""]
+
+
 def test_a_cell_that_was_edited_by_hand_is_replaced_only_after_asking(shared_lab: Lab) -> None:
     lab = shared_lab
     begin(lab)

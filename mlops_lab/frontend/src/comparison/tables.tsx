@@ -216,7 +216,7 @@ function Code({ run, trans }: { run: RunRow; trans: TranslationBundle }): ReactE
   }
   return (
     <span title={run.commit}>
-      <code>{run.commit.slice(0, 8)}</code>
+      <code>{run.commit.slice(0, 8)}</code>{' '}
       {run.dirty && <span className="mlops-Chip">{trans.__('uncommitted changes')}</span>}
     </span>
   );

@@ -2,12 +2,13 @@
  * The comparison on the screen: first whether the runs may be compared, then what differs, then the figures.
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { checkIcon, closeIcon, infoIcon, LabIcon } from '@jupyterlab/ui-components';
+import { checkIcon, infoIcon, LabIcon } from '@jupyterlab/ui-components';
 import { lazy, ReactElement, Suspense } from 'react';
 
 import type { Comparison, SharedData } from '../contract';
 import { moment } from '../format';
 import { Notice, Skeleton } from '../panel/elements';
+import { differentIcon } from '../panel/icons';
 import { drawable, mainVerdict, readComparison, runLabels } from './document';
 import { MetricsTable, ParamsTable, RunsTable } from './tables';
 
@@ -126,5 +127,5 @@ function look(shared: SharedData): { icon: LabIcon; tone: 'good' | 'bad' | 'plai
   if (shared.same === null) {
     return { icon: infoIcon, tone: 'plain' };
   }
-  return shared.same ? { icon: checkIcon, tone: 'good' } : { icon: closeIcon, tone: 'bad' };
+  return shared.same ? { icon: checkIcon, tone: 'good' } : { icon: differentIcon, tone: 'bad' };
 }

@@ -181,7 +181,7 @@ function Connected({ lab, model, state, onLogin }: IProps & { state: ConnectionS
         )}
       </dl>
       <div className="mlops-Row">
-        <WebLink to={state.uri} label={trans.__('Open MLflow in a new tab')}>
+        <WebLink to={state.uri && `${state.uri}/#/experiments`} label={trans.__('Open MLflow in a new tab')}>
           {trans.__('Open MLflow')}
         </WebLink>
         {local ? (

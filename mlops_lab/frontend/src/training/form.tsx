@@ -31,6 +31,7 @@ export default function RecipeForm(props: { lab: IMlopsLab; model: TrainingModel
         templates={templates}
         tagName="div"
         liveValidate
+        experimental_defaultFormStateBehavior={{ emptyObjectFields: 'skipDefaults' }}
         showErrorList={false}
         noHtml5Validate
         onChange={event => {

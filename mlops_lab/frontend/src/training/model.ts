@@ -54,7 +54,7 @@ export class TrainingModel {
     const recipe = this.recipes.value?.find(one => one.name === name) ?? null;
     if (recipe !== this.recipe.value) {
       this.recipe.value = recipe;
-      this.values.value = {};
+      this.values.value = recipe ? defaults(recipe) : {};
       this.valid.value = true;
     }
   }
@@ -64,7 +64,7 @@ export class TrainingModel {
     const marked = this._lab.notebooks.marked.value;
     if (marked && this.recipes.value?.some(one => one.name === marked.mark.recipe)) {
       this.choose(marked.mark.recipe);
-      this.values.value = marked.mark.values;
+      this.values.value = { ...this.values.value, ...marked.mark.values };
     }
   }
 
@@ -145,4 +145,10 @@ export class TrainingModel {
   }
 
   private _loading = false;
+}
+
+/** The recipe's own values. The form must not fill them in by itself: what a user has emptied is to be seen as empty. */
+function defaults(recipe: Recipe): Values {
+  const fields = (recipe.schema.properties ?? {}) as Record<string, { default?: unknown }>;
+  return Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.default ?? null]));
 }
