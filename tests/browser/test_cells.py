@@ -59,7 +59,7 @@ def test_a_field_that_was_emptied_is_marked_and_not_quietly_filled_in(shared_lab
     epochs.fill("")
     expect(lab.part("insert")).to_be_disabled()
     expect(lab.part("insert-run")).to_be_disabled()
-    expect(lab.section("training").get_by_role("alert").first).to_be_visible()
+    expect(lab.section("training").get_by_role("alert").first).to_have_text("Give a value.")
     lab.picture("field-emptied")
     epochs.fill("3")
     expect(lab.part("insert")).to_be_enabled()

@@ -32,6 +32,17 @@ export default function RecipeForm(props: { lab: IMlopsLab; model: TrainingModel
         tagName="div"
         liveValidate
         experimental_defaultFormStateBehavior={{ emptyObjectFields: 'skipDefaults' }}
+        transformErrors={errors =>
+          errors.map(error => {
+            const text =
+              error.name === 'required'
+                ? lab.trans.__('Give a value.')
+                : error.name === 'type'
+                  ? lab.trans.__('This is not a value of the right kind.')
+                  : error.message;
+            return { ...error, message: text };
+          })
+        }
         showErrorList={false}
         noHtml5Validate
         onChange={event => {
