@@ -6,6 +6,7 @@ Every command takes ``--json``; an error is one line on standard error and a non
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit status: 0 on success, 1 on an error that was explained, 2 on a wrong command line, 130 on Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows ASCII only must not turn a name with an accent into a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
     command: Command = options.command
     try:
@@ -279,12 +284,13 @@ def list_runs(options: argparse.Namespace) -> int:
     """List the newest runs."""
     from .connection import open_server
     from .runs import search
+    from .runs.words import terminal_safe
 
     page = search(open_server(), [], filter=options.filter)
     rows = [("RUN", "NAME", "STATUS", "EXPERIMENT", "DATA")]
     for run in page.runs:
         data = ",".join(f"{used.name}@{used.version}" for used in run.data)
-        rows.append((run.run_id[:8], run.name, run.status, run.experiment, data))
+        rows.append((run.run_id[:8], *map(terminal_safe, (run.name, run.status, run.experiment, data))))
     return show(options, page, columns(rows) if page.runs else "No runs.")
 
 

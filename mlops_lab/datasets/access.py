@@ -7,17 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import views
+from . import readings, views
 from .catalogue import Entry, Index, Row, read_index, to_version
-from .dvc_config import cache_dir, dvc_root
+from .dvc_config import cache_dir, check, dvc_root
 from .errors import CorruptObject, MissingObjects
 from .fetching import fetch
 from .ledger import Ledger
 from .model import DatasetVersion, DataUsed, Diff, FileChange, Problem
-from .objects import File, ObjectStore, files_of, presence
+from .objects import File, ObjectStore, Presence, files_of, presence
+from .participants import project_table
 from .roles import role_digests
 from .specs import find
-from .verifying import Report, inspect, verify_objects
+from .verifying import Report, corrupt_remote, inspect, verify_objects
 from .whereabouts import Whereabouts
 
 
@@ -81,19 +82,23 @@ def use(spec: str, path: str | os.PathLike[str] = ".", report: Report | None = N
     ViewFailed, BadProjectFile
     """
     found = _locate(spec, path)
-    files = _list_files(found, report)
+    files, before = _list_files(found, report)
     output = found.row.output
     view = views.place_of(found.store.root, found.entry.name, output.md5)
     ledger = Ledger()
     if not views.is_intact(view, files, found.legacy, ledger):
-        _complete(found, files, report)
-        proven = verify_objects(found.store, files, found.legacy, ledger, report)
+        fetched = _complete(found, files, report)
+        if before is not None:
+            fetched |= {file.md5 for file in files if not before.has(file.md5, found.legacy)}
+        proven = verify_objects(found.store, files, found.legacy, ledger, report, fetched=fetched)
         views.build(view, found.store, files, found.legacy, proven, ledger)
 
     def read(file: File) -> bytes:
         return (view / file.path).read_bytes()
 
-    roles, notice = role_digests(found.index.history.top, found.entry.name, files, read)
+    table = project_table(found.index.history.top, found.entry.name)
+    roles, notice = role_digests(table, files, read)
+    readings.note(view, table)
     version = found.version()
     return UsedDataset(
         path=view if output.md5.endswith(".dir") else view / files[0].path,
@@ -137,7 +142,7 @@ def diff(name: str, before: str, after: str, path: str | os.PathLike[str] = ".",
         When a version's list of files can be had from nowhere.
     """
     old, new = _locate(f"{name}@{before}", path), _locate(f"{name}@{after}", path)
-    sides = [({file.path: file.md5 for file in _list_files(side, report)}, side) for side in (old, new)]
+    sides = [({file.path: file.md5 for file in _list_files(side, report)[0]}, side) for side in (old, new)]
     (left, _), (right, _) = sides
     left_size, right_size = (_sizes(side) for side in (old, new))
     added = [FileChange(p, None, right[p], None, right_size(right[p])) for p in sorted(right.keys() - left.keys())]
@@ -154,28 +159,36 @@ def _locate(spec: str, path: str | os.PathLike[str]) -> _Located:
     index = read_index(Path(path))
     entry, row = find(index, spec)
     root = dvc_root(index.history.top, row.output.definition)
+    check(root)
     return _Located(index, entry, row, root, ObjectStore(cache_dir(root)))
 
 
-def _list_files(found: _Located, report: Report | None) -> list[File]:
+def _list_files(found: _Located, report: Report | None) -> tuple[list[File], Presence | None]:
+    """List the files; where the list had to be fetched, DVC fetched the files with it: also give what was there."""
     try:
-        return found.files()
+        return found.files(), None
     except MissingObjects:
-        _fetch(found, [], report)
+        before = presence(found.store).frozen()
+    _fetch(found, [], report)
     try:
-        return found.files()
+        return found.files(), before
     except MissingObjects:
         raise _nowhere(found, "Its list of files") from None
+    except CorruptObject:
+        output = found.row.output
+        raise corrupt_remote("The list of files", found.store, output.md5, output.legacy) from None
 
 
-def _complete(found: _Located, files: list[File], report: Report | None) -> None:
+def _complete(found: _Located, files: list[File], report: Report | None) -> set[str]:
+    """Fetch what is missing and give the md5 of each object that came."""
     missing = presence(found.store).missing(files, found.legacy)
     if not missing:
-        return
+        return set()
     _fetch(found, missing, report)
-    missing = presence(found.store).missing(files, found.legacy)
-    if missing:
-        raise _nowhere(found, missing[0].path, len(missing) - 1)
+    still = presence(found.store).missing(files, found.legacy)
+    if still:
+        raise _nowhere(found, still[0].path, len(still) - 1)
+    return {file.md5 for file in missing}
 
 
 def _fetch(found: _Located, missing: list[File], report: Report | None) -> None:

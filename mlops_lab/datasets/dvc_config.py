@@ -8,6 +8,8 @@ import posixpath
 import re
 from pathlib import Path
 
+from .errors import BadDvcConfig
+
 # The options whose relative values DVC reads as relative to the file that they stand in.
 _PATH_OPTIONS = {
     "cache": {"dir"},
@@ -41,6 +43,30 @@ def cache_dir(root: Path) -> Path:
     """Give the local cache of the DVC project at `root`."""
     configured = read(root).get("cache", {}).get("dir")
     return Path(configured) if configured else root / ".dvc" / "cache"
+
+
+def check(root: Path) -> None:
+    """Make sure that every settings file can be read; listing versions does without one that cannot.
+
+    Raises
+    ------
+    BadDvcConfig
+        Naming the file.
+    """
+    for file in (*_personal_files(), *project_files(root)):
+        try:
+            _parsed(file)
+        except OSError as error:
+            raise _unreadable(file, error.strerror or str(error)) from None
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise _unreadable(file, str(error).partition("\n")[0]) from None
+
+
+def _unreadable(file: Path, why: str) -> BadDvcConfig:
+    return BadDvcConfig(
+        f"DVC's settings {file} cannot be read: {why.rstrip('.')}.",
+        "Correct that file: until then neither the cache nor the remotes of this project are known.",
+    )
 
 
 def read(root: Path) -> Config:
@@ -79,18 +105,22 @@ _files: dict[Path, tuple[tuple[int, int, int], Config]] = {}
 
 def _read_file(file: Path) -> Config:
     try:
+        return _parsed(file)
+    except (OSError, configparser.Error, UnicodeDecodeError):
+        return {}
+
+
+def _parsed(file: Path) -> Config:
+    try:
         now = file.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
     known = _files.get(file)
     if known and known[0] == stamp:
         return known[1]
     parser = configparser.RawConfigParser(strict=False, comment_prefixes=("#",), delimiters=("=",))
-    try:
-        parser.read_string(file.read_text(encoding="utf-8"))
-    except (OSError, configparser.Error, UnicodeDecodeError):
-        return {}
+    parser.read_string(file.read_text(encoding="utf-8-sig"), str(file))
     found: Config = {}
     for section in parser.sections():
         name = _unquoted(section).strip().lower() if "remote" not in section else _unquoted(section).strip()

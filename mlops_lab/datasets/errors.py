@@ -87,7 +87,7 @@ class AmbiguousVersion(DatasetsError):
 
 
 class CorruptObject(DatasetsError):
-    """Bytes in the cache are not the bytes that the version was made of."""
+    """Bytes in the cache, or in the remote, are not the bytes that the version was made of."""
 
     code: ClassVar[str] = "corrupt_object"
     http_status: ClassVar[int] = 409
@@ -125,4 +125,11 @@ class BadProjectFile(DatasetsError):
     """``mlops.toml`` cannot be read or says something impossible."""
 
     code: ClassVar[str] = "bad_project_file"
+    http_status: ClassVar[int] = 400
+
+
+class BadDvcConfig(DatasetsError):
+    """One of DVC's settings files cannot be read, so neither the cache nor the remotes are known."""
+
+    code: ClassVar[str] = "bad_dvc_config"
     http_status: ClassVar[int] = 400

@@ -25,9 +25,9 @@ import orjson
 from ..home import home, private_folder
 from . import dvc_config, git
 from .definitions import Output
-from .errors import FetchFailed, NoDvc
+from .errors import CorruptObject, FetchFailed, NoDvc
 from .objects import File, ObjectStore, presence
-from .verifying import Report
+from .verifying import Report, corrupt_remote
 
 _LOOK_EVERY = 0.5
 _ABANDONED_AFTER = 7 * 24 * 3600
@@ -58,6 +58,8 @@ def fetch(
     ------
     NoDvc
         When this Python has no dvc.
+    CorruptObject
+        When the remote's list of files cannot be read.
     FetchFailed
         When DVC reports an error. What came before stays in the cache, so the next try goes on from there.
     """
@@ -90,7 +92,7 @@ def fetch(
         finally:
             _end(process)
         if process.returncode != 0:
-            raise _failure(output, complaint.read_text("utf-8", "replace"))
+            raise _failure(output, store, complaint.read_text("utf-8", "replace"))
 
 
 def _watch(
@@ -212,7 +214,9 @@ def _write_private(file: Path, text: str) -> None:
         stream.write(text)
 
 
-def _failure(output: Output, complaint: str) -> FetchFailed:
+def _failure(output: Output, store: ObjectStore, complaint: str) -> FetchFailed | CorruptObject:
+    if f"{output.md5} is corrupted" in complaint:
+        return corrupt_remote("The list of files", store, output.md5, output.legacy)
     lines = [line for line in complaint.splitlines() if line.startswith("ERROR:")] or complaint.splitlines()[-1:]
     reason = _CREDENTIALS.sub(r"\1", lines[-1].removeprefix("ERROR:").strip()) if lines else "no reason given"
     return FetchFailed(

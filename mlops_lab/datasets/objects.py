@@ -149,6 +149,12 @@ class Presence:
         if changed:
             self._complete.clear()
 
+    def frozen(self) -> Presence:
+        """Give what was known at this moment, as it stays when others go on looking."""
+        then = Presence(self._store)
+        then._listings = dict(self._listings)
+        return then
+
     def has(self, md5: str, legacy: bool) -> bool:
         """Tell whether the one object is there."""
         listing = self._listings.get((legacy, md5[:2]))

@@ -1,65 +1,90 @@
 """Which files of a version are for training, tuning and testing, and one hash per role.
 
 Only the list of files and the table of participants are read, never an image: two versions whose test role has the
-same digest have the same test bytes, whatever else was corrected between them.
+same digest have the same test files and the same rows about them, whatever else was corrected between them.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import md5
-from pathlib import Path
 
 from .errors import BadProjectFile
 from .model import RoleDigest
 from .objects import File
+from .participants import (
+    PROJECT_FILE,
+    ROLES,
+    UNASSIGNED,
+    Participants,
+    Table,
+    Unreadable,
+    read_participants,
+)
 
-PROJECT_FILE = "mlops.toml"
-
-_ROLES = {
-    "train": "train",
-    "training": "train",
-    "tune": "tune",
-    "tuning": "tune",
-    "val": "tune",
-    "valid": "tune",
-    "validation": "tune",
-    "dev": "tune",
-    "test": "test",
-    "testing": "test",
-    "external": "external",
-}
 _FOLDERS = {"train", "training", "tune", "val", "validation", "test"}
-_ABSENT = {"", "n/a", "na", "none", "-"}
 _DOUBLE_SUFFIXES = (".nii.gz", ".ome.tif", ".ome.tiff", ".tar.gz", ".seg.nrrd")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """Where a dataset says which subject has which role."""
+class Assignment:
+    """The one reading of a dataset's roles: what a run records of them is what a recipe trains on."""
 
-    participants: str = "participants.tsv"
-    subject: str = "participant_id"
-    role: str = "role"
-    declared: bool = False
-    """True when ``mlops.toml`` asks for it: then a column that is not there is an error."""
+    role: dict[str, str] = field(default_factory=dict)
+    """Per file its role; a file without one is not in here."""
+    subject: dict[str, str] = field(default_factory=dict)
+    """Per file its subject, where a table names subjects."""
+    participants: Participants | None = None
+    """The table, where it gave the roles; None where folders did."""
+    notice: str | None = None
+    """Why no file has a role although something looks as if one should; else None."""
+
+
+def assign(paths: Iterable[str], table: Table, read: Callable[[str], bytes]) -> Assignment:
+    """Give every file its role: by the table of participants, else by the top folder that it lies in.
+
+    Parameters
+    ----------
+    paths
+        Every file of the dataset, relative to it, with forward slashes.
+    table
+        Where the dataset says which subject has which role.
+    read
+        Gives the bytes of one file; called for the table of participants only.
+
+    Raises
+    ------
+    BadProjectFile
+    """
+    paths = list(paths)
+    trouble = ""
+    if table.participants in paths:
+        try:
+            participants = read_participants(read(table.participants), table)
+        except Unreadable as reason:
+            trouble = f"{table.participants} {reason}"
+            if table.declared:
+                raise BadProjectFile(f"{trouble}.", f"Correct that table, or {PROJECT_FILE}.") from None
+        else:
+            if any(participants.roles.values()):
+                return _by_subject(paths, participants, table)
+            trouble = f"{table.participants} gives no subject a role"
+    elif table.declared:
+        return Assignment(notice=f"There is no {table.participants} in this version, so its files have no roles.")
+    role = dict(_by_folder(paths))
+    return Assignment(role, notice=f"{trouble}, so the files have no roles." if trouble and not role else None)
 
 
 def role_digests(
-    top: Path, name: str, files: list[File], read: Callable[[File], bytes]
+    table: Table, files: list[File], read: Callable[[File], bytes]
 ) -> tuple[dict[str, RoleDigest], str | None]:
     """Reduce each role of a version to a digest.
 
     Parameters
     ----------
-    top
-        Top of the repository, where ``mlops.toml`` may stand.
-    name
-        Name of the dataset.
+    table
+        Where the dataset says which subject has which role.
     files
         Every file of the version.
     read
@@ -68,7 +93,9 @@ def role_digests(
     Returns
     -------
     roles
-        Per role its digest: the md5 over the sorted lines ``<relative path> <md5>`` of its files.
+        Per role its digest: the md5 over the sorted lines ``<relative path> <md5>`` of its files and, with a table
+        of participants, the rows of its subjects. Files without a role have theirs under ``"unassigned"``: labels may
+        be among them. Empty when no file has a role.
     notice
         Why there are no roles although the project declares them; else None.
 
@@ -76,18 +103,34 @@ def role_digests(
     ------
     BadProjectFile
     """
-    table = _table(top, name)
-    participants = next((file for file in files if file.path == table.participants), None)
-    if participants is None and table.declared:
-        return {}, f"This version of {name} has no {table.participants}, so its files have no roles."
-    if participants is not None:
-        subjects = _subjects(read(participants), table)
-        if subjects:
-            return _digest(_by_subject(files, subjects)), None
-    return _digest(_by_folder(files)), None
+    by_path = {file.path: file for file in files}
+    found = assign(by_path, table, lambda path: read(by_path[path]))
+    if not found.role:
+        return {}, found.notice
+    lines: dict[str, list[str]] = {}
+    for file in files:
+        if found.participants is None or file.path != table.participants:
+            lines.setdefault(found.role.get(file.path, UNASSIGNED), []).append(f"{file.path} {file.md5}\n")
+    counts = {role: len(of_role) for role, of_role in lines.items()}
+    if found.participants is not None:
+        for subject, role in found.participants.roles.items():
+            if role in lines:
+                lines[role] += [f"{row}\n" for row in found.participants.rows[subject]]
+    subjects: dict[str, set[str]] = {}
+    for path, subject in found.subject.items():
+        subjects.setdefault(found.role[path], set()).add(subject)
+    digests = {
+        role: RoleDigest(
+            digest=md5("".join(sorted(lines[role])).encode(errors="surrogatepass"), usedforsecurity=False).hexdigest(),
+            files=counts[role],
+            subjects=len(subjects.get(role, ())),
+        )
+        for role in sorted(lines)
+    }
+    return digests, None
 
 
-def subject_of(path: str, subjects: Mapping[str, str]) -> str | None:
+def subject_of(path: str, subjects: Mapping[str, str | None]) -> str | None:
     """Find the subject whose id is a component of `path`, or stands before an underscore in one.
 
     The outermost component decides; within it the longest id does, so that ``sub-1_b`` is not taken for ``sub-1``.
@@ -109,82 +152,22 @@ def _candidates(component: str) -> Iterator[str]:
         yield stem
 
 
-def _table(top: Path, name: str) -> Table:
-    file = top / PROJECT_FILE
-    try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Table()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadProjectFile(f"{file} cannot be read: {error}.", "Correct that file.") from None
-    datasets = document.get("datasets", {})
-    section = datasets.get(name) if isinstance(datasets, dict) else None
-    if section is None:
-        return Table()
-    if not isinstance(section, dict):
-        raise BadProjectFile(f"In {file}, datasets.{name} is not a table.", f"Write a section [datasets.{name}].")
-    values = {key: section[key] for key in ("participants", "subject", "role") if key in section}
-    for key, value in values.items():
-        if not isinstance(value, str):
-            raise BadProjectFile(f"In {file}, {key} of datasets.{name} is not a text.", "Put the value in quotes.")
-    return Table(**values, declared=True)
+def _by_subject(paths: Iterable[str], participants: Participants, table: Table) -> Assignment:
+    found = Assignment(participants=participants)
+    for path in paths:
+        subject = None if path == table.participants else subject_of(path, participants.roles)
+        role = participants.roles[subject] if subject is not None else None
+        if subject is not None and role is not None:
+            found.role[path] = role
+            found.subject[path] = subject
+    if found.role:
+        return found
+    nobody = f"No file of this version belongs to a subject of {table.participants}, so its files have no roles."
+    return Assignment(participants=participants, notice=nobody)
 
 
-def _subjects(data: bytes, table: Table) -> dict[str, str]:
-    text = data.decode("utf-8-sig", "replace")
-    first = text.partition("\n")[0]
-    rows = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in first else ",")
-    columns = rows.fieldnames or []
-    if table.subject not in columns or table.role not in columns:
-        if table.declared:
-            absent = table.subject if table.subject not in columns else table.role
-            raise BadProjectFile(
-                f"{table.participants} has no column {absent}, which {PROJECT_FILE} names.",
-                f"Its columns are {', '.join(columns)}; correct {PROJECT_FILE}.",
-            )
-        return {}
-    subjects: dict[str, str] = {}
-    for row in rows:
-        subject, role = (row[table.subject] or "").strip(), (row[table.role] or "").strip().lower()
-        if not subject or role in _ABSENT:
-            continue
-        role = _ROLES.get(role, role)
-        if subjects.setdefault(subject, role) != role:
-            # Such a subject would leak from training into the test: no role is computed from a contradiction.
-            raise BadProjectFile(
-                f"{table.participants} gives subject {subject} two roles, {subjects[subject]} and {role}.",
-                "Give each subject one role.",
-            )
-    return subjects
-
-
-def _by_subject(files: Iterable[File], subjects: Mapping[str, str]) -> Iterator[tuple[str, str | None, File]]:
-    for file in files:
-        subject = subject_of(file.path, subjects)
-        if subject is not None:
-            yield subjects[subject], subject, file
-
-
-def _by_folder(files: Iterable[File]) -> Iterator[tuple[str, str | None, File]]:
-    for file in files:
-        folder, separator, _ = file.path.partition("/")
+def _by_folder(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for path in paths:
+        folder, separator, _ = path.partition("/")
         if separator and folder.lower() in _FOLDERS:
-            yield _ROLES[folder.lower()], None, file
-
-
-def _digest(parts: Iterable[tuple[str, str | None, File]]) -> dict[str, RoleDigest]:
-    lines: dict[str, list[str]] = {}
-    seen: dict[str, set[str]] = {}
-    for role, subject, file in parts:
-        lines.setdefault(role, []).append(f"{file.path} {file.md5}\n")
-        found = seen.setdefault(role, set())
-        if subject is not None:
-            found.add(subject)
-    return {
-        role: RoleDigest(
-            digest=md5("".join(sorted(lines[role])).encode(), usedforsecurity=False).hexdigest(),
-            files=len(lines[role]),
-            subjects=len(seen[role]),
-        )
-        for role in sorted(lines)
-    }
+            yield path, ROLES[folder.lower()]

@@ -60,10 +60,13 @@ def _split(index: Index, spec: str) -> tuple[Entry, str]:
         if entries:
             return entries[0], spec[len(name) :].removeprefix("@").removeprefix("#")
     names = [entry.name for entry in index.entries]
-    asked = spec.partition("@")[0]
+    asked = spec.partition("@")[0].strip()
+    if names and not asked:
+        raise UnknownDataset("No dataset is named.", f"Write NAME@VERSION. Datasets here: {_listing(names)}.")
     if not names:
         raise UnknownDataset(
-            f"There is no dataset {asked}: this repository has none yet.", "Add one with dvc add, then git commit."
+            f"There is no dataset{' ' * bool(asked)}{asked}: this repository has none yet.",
+            "Add one with dvc add, then git commit.",
         )
     raise UnknownDataset(f"There is no dataset {asked}.", _suggestion(asked, names, "Datasets here"))
 

@@ -6,8 +6,9 @@ DVC itself trusts every cache file of mode 0444, so a flipped byte passes its ch
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import CorruptObject, MissingObjects
@@ -22,9 +23,20 @@ _BATCH = 64
 
 
 def verify_objects(
-    store: ObjectStore, files: Iterable[File], legacy: bool, ledger: Ledger, report: Report | None = None
+    store: ObjectStore,
+    files: Iterable[File],
+    legacy: bool,
+    ledger: Ledger,
+    report: Report | None = None,
+    *,
+    fetched: Collection[str] = (),
 ) -> dict[str, os.stat_result]:
     """Prove every object that `files` need, by the ledger or by hashing.
+
+    Parameters
+    ----------
+    fetched
+        Objects that came from the remote a moment ago: where one of them is corrupt, so is the remote's.
 
     Returns
     -------
@@ -60,8 +72,25 @@ def verify_objects(
                 fresh.append((stat, hash_name(md5, legacy)))
         ledger.note(fresh)
         if problems:
-            raise _refusal(problems)
+            corrupt = {problem.object for problem in problems if problem.kind == "corrupt"}
+            came = [md5 for md5 in unproven if md5 in fetched and str(store.path(md5, legacy)) in corrupt]
+            # All of them: what is left in the cache would be taken for damage of the cache next time.
+            refusals = [corrupt_remote(names[md5], store, md5, legacy) for md5 in came]
+            raise refusals[0] if refusals else _refusal(problems)
     return stats
+
+
+def corrupt_remote(what: str, store: ObjectStore, md5: str, legacy: bool) -> CorruptObject:
+    """Take an object that was fetched corrupt out of the cache again, and say where the damage is."""
+    path = store.path(md5, legacy)
+    # DVC would trust it: it trusts every read-only object.
+    with suppress(OSError):
+        path.unlink()
+    return CorruptObject(
+        f"{what} is corrupt in the remote: what was fetched from there are not the bytes of this version.",
+        f"Fetching it again cannot help. Whoever has the version intact must delete {path.relative_to(store.root)} "
+        "in the remote and run dvc push.",
+    )
 
 
 def inspect(store: ObjectStore, files: Iterable[File], legacy: bool, ledger: Ledger) -> list[Problem]:

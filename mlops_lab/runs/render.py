@@ -17,6 +17,9 @@ from .shared import versions
 if TYPE_CHECKING:
     import jinja2
 
+MAX_ROWS = 200
+"""Rows of one table in HTML: a notebook must stay small, and nobody reads thousands. The document keeps them all."""
+
 MIME = "application/vnd.mlops-lab.comparison+json"
 
 
@@ -30,6 +33,8 @@ def to_html(comparison: Comparison, *, page: bool = False) -> str:
     """
     styles = figure.styles(len(comparison.runs))
     panels = figure.panels(comparison)
+    differing = [row for row in comparison.params if row.differs]
+    same = [row for row in comparison.params if not row.differs]
     fragment = _template("comparison.html").render(
         title=title(comparison),
         server=comparison.server,
@@ -49,12 +54,18 @@ def to_html(comparison: Comparison, *, page: bool = False) -> str:
         ],
         two=len(comparison.runs) == 2,
         facts=words.facts(comparison.runs),
-        differing=[_shown_param(row.name, row.values) for row in comparison.params if row.differs],
-        same=[{"name": row.name, "value": row.values[0]} for row in comparison.params if not row.differs],
+        differing=[_shown_param(row.name, row.values) for row in differing[:MAX_ROWS]],
+        same=[{"name": row.name, "value": row.values[0]} for row in same[:MAX_ROWS]],
+        same_count=len(same),
         metrics=[
             {"name": row.name, "values": [figure.show(v) for v in row.values], "gap": words.difference(row.values)}
-            for row in comparison.metrics
+            for row in comparison.metrics[:MAX_ROWS]
         ],
+        left_out={
+            "differing": _left_out(len(differing), "setting that differs", "settings that differ"),
+            "metrics": _left_out(len(comparison.metrics), "metric", "metrics"),
+            "same": _left_out(len(same), "setting", "settings"),
+        },
         panels=panels,
         broken=any(line.broken for panel in panels for line in panel.lines),
         notes=comparison.notes,
@@ -70,8 +81,10 @@ def to_html(comparison: Comparison, *, page: bool = False) -> str:
 def to_text(comparison: Comparison) -> str:
     """Render `comparison` as a compact table for terminals and logs."""
     letters = [style.letter for style in figure.styles(len(comparison.runs))]
-    lines = [title(comparison), ""]
-    lines += [f"{words.mark(one)} {words.heading(one)}: {one.statement}" for one in comparison.shared]
+    lines = [words.terminal_safe(title(comparison)), ""]
+    lines += [
+        words.terminal_safe(f"{words.mark(one)} {words.heading(one)}: {one.statement}") for one in comparison.shared
+    ]
     rows: list[list[str]] = [["", *(f"{a} {run.name}" for a, run in zip(letters, comparison.runs, strict=True))]]
     rows += [[name, *values] for name, values in words.facts(comparison.runs)]
     differing = [row for row in comparison.params if row.differs]
@@ -90,7 +103,7 @@ def to_text(comparison: Comparison) -> str:
     if same:
         lines += ["", f"{same} setting{'' if same == 1 else 's'} the same."]
     if comparison.notes:
-        lines += ["", *(f"- {note}" for note in comparison.notes)]
+        lines += ["", *(words.terminal_safe(f"- {note}") for note in comparison.notes)]
     return "\n".join(lines)
 
 
@@ -150,6 +163,12 @@ def _shown_param(name: str, values: list[str | None]) -> dict[str, Any]:
     return {"name": name, "values": [figure.MISSING if value is None else value for value in values]}
 
 
+def _left_out(count: int, one: str, many: str) -> str:
+    more = count - MAX_ROWS
+    where = "it is on the runs' MLflow pages" if more == 1 else "they are on the runs' MLflow pages"
+    return f"{more} more {one if more == 1 else many}; {where}." if more > 0 else ""
+
+
 def _columns(rows: list[list[str]], widest: int = 40) -> list[str]:
     cut = [[_cut(value, widest) for value in row] for row in rows]
     count = max(len(row) for row in cut)
@@ -158,7 +177,7 @@ def _columns(rows: list[list[str]], widest: int = 40) -> list[str]:
 
 
 def _cut(value: str, widest: int) -> str:
-    flat = " ".join(value.split())
+    flat = " ".join(words.terminal_safe(value).split())
     return flat if len(flat) <= widest else flat[: widest - 1] + "…"
 
 

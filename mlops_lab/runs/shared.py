@@ -1,6 +1,7 @@
 """Says whether compared runs saw the same bytes, role by role, or why that cannot be known.
 
-A figure on other test cases is another figure: this verdict stands above every comparison, and it never guesses.
+A figure on other test cases is another figure: this verdict stands above every comparison, and it never guesses. It
+is about the data that the runs were given; what their code opened of them it does not know.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..datasets.model import RoleDigest
+from ..datasets.participants import UNASSIGNED
 from .model import RunRow, SharedData
 
 DATASET = "dataset"
 """Stands in for a role where a project declares none: the dataset as a whole."""
 
 _ORDER = ("test", "tune", "train")
-_VERBS = {"test": "tested on", "tune": "tuned on", "train": "trained on", DATASET: "given"}
 
 
 def shared_data(runs: Sequence[RunRow], labels: Sequence[str]) -> list[SharedData]:
@@ -52,11 +53,17 @@ def _roles(run: RunRow) -> dict[str, list[RoleDigest]]:
     """Digests per role over all datasets of a run; empty when one of them declares no roles."""
     roles: dict[str, list[RoleDigest]] = {}
     for used in run.data:
-        if not used.roles:
+        if not used.roles.keys() - {UNASSIGNED}:
             return {}
         for role, digest in used.roles.items():
-            roles.setdefault(role, []).append(digest)
+            if role != UNASSIGNED:
+                roles.setdefault(role, []).append(digest)
     return roles
+
+
+def _unassigned(run: RunRow) -> tuple[str, ...]:
+    """Digests of the files that belong to no role, over all datasets of a run."""
+    return tuple(sorted(used.roles[UNASSIGNED].digest for used in run.data if UNASSIGNED in used.roles))
 
 
 def _without_roles(runs: Sequence[RunRow], labels: Sequence[str], undeclared: Sequence[str]) -> list[SharedData]:
@@ -86,24 +93,24 @@ def _role(
     if lacking:
         why = f"{_names(lacking)} declared no {role} data"
         return SharedData(role, None, f"{why}: whether {_the_runs(runs)} share them cannot be known.")
-    verb = _VERBS.get(role, f"given, as {role} data,")
     digests = [tuple(sorted(part.digest for part in one[role])) for one in roles]
     groups = _groups(digests)
+    if len(groups) == 1 and len({_unassigned(run) for run in runs}) > 1:
+        unsure = (
+            f"The {role} files are the same {_amount(roles[0][role])}, but files that belong to no role differ between "
+            "the versions, and labels may be among them."
+        )
+        return SharedData(role, None, unsure)
     if len(groups) == 1:
-        statement = f"{_the_runs(runs, capital=True)} were {verb} the same {_amount(roles[0][role])}."
+        statement = f"{_the_runs(runs, capital=True)} were given the same {role} data: {_amount(roles[0][role])}."
         return SharedData(role, True, statement)
     parts = []
     for group in groups:
         first = group[0]
         amount = f"{'the same ' if len(group) > 1 else ''}{_amount(roles[first][role])}"
         who = _names([labels[i] for i in group])
-        parts.append(f"{who} on {amount} of {versions(runs[first])}")
-    listed = "; ".join(parts)
-    if role in _VERBS:
-        verb_only = verb.removesuffix(" on")
-        return SharedData(role, False, f"The runs were {verb_only} on different data: {listed}.")
-    listed = listed.replace(" on ", " ", len(parts))
-    return SharedData(role, False, f"The runs were given different {role} data: {listed}.")
+        parts.append(f"{who}: {amount} of {versions(runs[first])}")
+    return SharedData(role, False, f"The runs were given different {role} data ({'; '.join(parts)}).")
 
 
 def _groups(keys: Sequence[tuple[str, ...]]) -> list[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -17,6 +18,9 @@ Tone = Literal["good", "care", "plain"]
 SYSTEM = "system/"
 """MLflow's prefix of what it measures about the machine."""
 _RANKS = (r"(^|[^a-z])test", r"(^|[^a-z])(val|valid|validation|tune)([^a-z]|$)")
+
+_COMMANDING = {"Cc", "Cs", "Zl", "Zp"}
+_BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 STATES = {
     "RUNNING": "running",
@@ -115,3 +119,19 @@ def headline(run: RunRow, most: int = 3) -> list[tuple[str, Number]]:
     """Give the few metrics by which a run is known in a list."""
     names = [name for name in sorted(run.metrics, key=reading_order) if not name.startswith(SYSTEM)]
     return [(name, run.metrics[name]) for name in names[:most]]
+
+
+def terminal_safe(text: str) -> str:
+    """Make a name that comes from a server safe to print: what would steer a terminal is written out, as ``\\x1b``.
+
+    White space becomes a blank, so that one name stays on one line; letters of every script stay as they are.
+    """
+    return "".join(" " if char.isspace() else _written_out(char) if _commands(char) else char for char in text)
+
+
+def _commands(char: str) -> bool:
+    return unicodedata.category(char) in _COMMANDING or unicodedata.bidirectional(char) in _BIDIRECTIONAL
+
+
+def _written_out(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")

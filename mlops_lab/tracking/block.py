@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -17,11 +18,12 @@ from typing import Any
 from .. import connection
 from ..connection.errors import ConnectionProblem, NotConnected, Refused
 from ..errors import MlopsLabError
-from . import capture, fluent, lineage, screen
+from . import capture, fluent, lineage, screen, secrets
 from .flusher import Keeper, Sender
+from .interrupts import Shield
 from .journal import Journal
 from .literals import literals
-from .model import SCHEMA_VERSION, End, EndStatus, Start
+from .model import SCHEMA_VERSION, End, EndStatus, Start, sound
 from .projection import Projector
 from .run import Run, runs
 from .seeding import seed_everything
@@ -99,6 +101,7 @@ class Block:
         self._offline = offline
         self._source = source
         self._cells = 0
+        self._secrets: frozenset[str] = frozenset()
         self._run: Run | None = None
         self._pid = os.getpid()
 
@@ -122,15 +125,15 @@ class Block:
         used = [datasets.use(spec) for spec in self._data]
         if self._seed is not None:
             seed_everything(self._seed)
-        folder = Path.cwd()
+        folder = _folder()
         start = Start(
             schema_version=SCHEMA_VERSION,
             run_key=uuid.uuid4().hex,
-            experiment=self._experiment or self._habit([item.used.name for item in used]),
-            run_name=self._run_name or _two_words(),
+            experiment=sound(self._experiment or self._habit([item.used.name for item in used])),
+            run_name=sound(self._run_name or _two_words()),
             time=int(time.time() * 1000),
-            user=lineage.user(),
-            tags={**lineage.code_tags(folder), **{key: str(value) for key, value in self._tags.items()}},
+            user=sound(lineage.user()),
+            tags={sound(key): sound(value) for key, value in {**lineage.code_tags(folder), **self._tags}.items()},
             offline=self._offline,
         )
         self._journal = journal = Journal.create(start)
@@ -138,6 +141,8 @@ class Block:
         self._run = run = Run(journal, start, projector)
         self._sender = Sender(projector)
         run.attach(self._sender)
+        if folder is None:
+            run.notice("The folder that this code runs in was deleted, so the run does not name its commit.")
         try:
             for item in used:
                 run.note_dataset(item)
@@ -150,7 +155,7 @@ class Block:
         except BaseException:
             self._abandon()
             raise
-        self._fluent = fluent.bind(run.run_id)
+        self._fluent = fluent.bind(run)
         self._capture = capture.install()
         runs.push(run)
         self._keeper = Keeper(journal, run.drain, lambda: self._screen.changed(run))
@@ -161,37 +166,65 @@ class Block:
         """Record the source and the literals of one more cell of this block."""
         assert self._run is not None
         self._cells += 1
+        source = self._masked(source)
         self._run.log_text(source, "cell.py" if self._cells == 1 else f"cells/cell_{self._cells}.py")
         for name, value in literals(source).items():
             self._run.note_param(name, value)
+
+    def _masked(self, source: str) -> str:
+        assert self._run is not None
+        text, values = secrets.mask_source(source)
+        self._secrets |= values
+        if text != source:
+            self._run.notice(secrets.NOTICE)
+        return text
 
     def close(self, error: BaseException | None = None) -> None:
         """End the run with the status that `error` asks for, and send what is left for a few seconds."""
         run = self._run
         if run is None or run.status != "RUNNING" or os.getpid() != self._pid:
             return
-        self._capture.restore()
-        runs.remove(run)
-        self._fluent.release()
-        run.drain(wait=True)
         status = _status(error)
-        if error is not None and status == "FAILED":
-            run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
-        self._journal.append(End(status, int(time.time() * 1000)))
-        self._journal.close()
-        self._keeper.stop()
-        if not self._offline and not self._sender.finish(LAST_ANSWER) and run.run_id is not None:
-            problem = self._sender.problem
-            reason = problem.message if problem is not None else "the server is slow."
-            run.notice(
-                f"Part of the run is still on this computer: {reason} "
-                "It is sent when the server takes it, or with %mlops_sync."
-            )
-        run.finish(status)
+        with Shield() as shield:
+            self._capture.restore()
+            runs.remove(run)
+            if not shield.wait(lambda: run.drain(wait=True)):
+                run.notice("The last values were not waited for; some of them may be missing.")
+            if error is not None and status == "FAILED":
+                with contextlib.suppress(Exception):  # an error whose own text fails; the status is what matters
+                    self._log_traceback(run, error)
+            end = End(status, int(time.time() * 1000))
+            if not self._journal.append_last(end):
+                self._projector.last_words = [end]
+            self._journal.close()
+            # The run is safe from here on; what follows may wait for a server, and may be given up.
+            shield.wait(lambda: self._fluent.release(status))
+            shield.wait(self._keeper.stop)
+            if not self._offline:
+                shield.wait(lambda: self._sender.finish(LAST_ANSWER))
+                self._sender.let_go()
+                self._say_what_is_left(run)
+            run.finish(status)
         self._screen.closed(run)
 
+    def _log_traceback(self, run: Run, error: BaseException) -> None:
+        text = "".join(traceback.format_exception(error))
+        run.log_text(secrets.mask_text(text, self._secrets), "traceback.txt")
+
+    def _say_what_is_left(self, run: Run) -> None:
+        if self._projector.position.complete or run.run_id is None:
+            return
+        problem = self._sender.problem
+        run.notice(
+            f"Part of the run is still on this computer: {problem.message if problem else 'the server is slow.'} "
+            "It is sent when the server takes it, or with %mlops_sync."
+        )
+
     def _note_settings(self, run: Run) -> None:
-        run.log_params(self._params)
+        params = secrets.mask_values(self._params)
+        if params != self._params:
+            run.notice(secrets.NOTICE)
+        run.log_params(params)
         if self._seed is not None:
             run.note_param("seed", self._seed)
         source = self._source if self._source is not None else _current_cell()
@@ -230,6 +263,13 @@ class Block:
 
     def _habit(self, data: list[str]) -> str:
         return os.environ.get("MLFLOW_EXPERIMENT_NAME") or (data[0] if data else "Default")
+
+
+def _folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # it was deleted under the kernel
+        return None
 
 
 def _server() -> Any:

@@ -24,6 +24,13 @@ class NoJournalPlace(TrackingError):
     http_status = 507
 
 
+class SendingFailed(TrackingError):
+    """Something that nobody foresaw kept a journal from being sent; it is kept."""
+
+    code = "sending_failed"
+    http_status = 500
+
+
 class RunGone(TrackingError):
     """The server no longer takes entries for this run."""
 

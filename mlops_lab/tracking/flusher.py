@@ -6,6 +6,7 @@ The :class:`Keeper` looks after what is local (values still on a GPU, fsync, the
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable
 
 from ..connection.errors import ConnectionProblem, NotConnected, Refused
 from ..errors import MlopsLabError
+from .errors import SendingFailed
 from .journal import Journal
 from .projection import Projector
 
@@ -21,6 +23,13 @@ TICK = 1.0
 FSYNC_EVERY = 5.0
 LONGEST_WAIT = 30.0
 """Seconds between two attempts when a server has been away for long."""
+
+
+def unforeseen(error: Exception) -> MlopsLabError:
+    """Say what kept a journal from being sent, when it is none of the errors that have a sentence of their own."""
+    if isinstance(error, OSError):
+        return SendingFailed(f"The disk does not let us go on ({error.strerror or type(error).__name__}).")
+    return SendingFailed(f"The run cannot be sent ({type(error).__name__}: {error}).")
 
 
 class Keeper:
@@ -57,11 +66,16 @@ class Keeper:
     def _work(self) -> None:
         synced = time.monotonic()
         while not self._stop.wait(TICK):
-            self._drain()
+            self._quietly(self._drain)
             if time.monotonic() - synced >= FSYNC_EVERY:
                 self._journal.sync_to_disk()
                 synced = time.monotonic()
-            self._show()
+            self._quietly(self._show)
+
+    def _quietly(self, step: Callable[[], None]) -> None:
+        # One bad value or a screen that is gone must not end what keeps the rest of the run safe.
+        with contextlib.suppress(Exception):
+            step()
 
 
 class Sender:
@@ -89,20 +103,23 @@ class Sender:
     def finish(self, limit: float) -> bool:
         """Send the rest, for at most `limit` seconds; True when the server has everything.
 
-        A Ctrl-C ends the wait early and does no other harm: the journal keeps what is left.
+        A Ctrl-C may end the wait early and does no other harm: the journal keeps what is left.
         """
         self._finishing = True
         self._wake.set()
         try:
             if self._thread.ident is not None:
                 self._thread.join(timeout=limit)
-        except KeyboardInterrupt:
-            pass
+        finally:
+            self.let_go()
+        return self._projector.position.complete
+
+    def let_go(self) -> None:
+        """Stop between two requests; what is left is another process's to send."""
         self._stopped = self._projector.stopped = True
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=0.2)
-        return self._projector.position.ended
 
     def _work(self) -> None:
         pause = TICK
@@ -113,7 +130,8 @@ class Sender:
                 try:
                     done = self._projector.push()
                     self.problem, pause = None, TICK
-                except MlopsLabError as error:
+                except Exception as failure:
+                    error = failure if isinstance(failure, MlopsLabError) else unforeseen(failure)
                     known = self.problem is not None
                     self.problem = error
                     self._projector.forget_server()

@@ -7,26 +7,31 @@ calls :meth:`Journal.sync_to_disk` every few seconds against power cuts. Nothing
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from ..home import home, private_folder
 from .errors import JournalUnreadable, NoJournalPlace
 from .locks import FileLock
-from .model import SCHEMA_VERSION, Record, Start
+from .model import SCHEMA_VERSION, Record, Start, sound
 
 JOURNAL = "journal.jsonl"
 POSITION = "position.json"
+RESERVE = "reserve"
+"""Room on the disk for a run's last record, given up when that is written."""
 PROJECTION_LOCK = "projection.lock"
 QUARANTINE = "quarantine.jsonl"
 STAGED = "artifacts"
 
+_ROOM = 1 << 16
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
@@ -47,12 +52,18 @@ class Journal:
         Number of records on disk.
     lost
         Number of records that the disk refused (full, gone); they are counted, never raised.
+    reason
+        Why the disk refused the latest of them.
+    closed
+        True once the run is over; nothing is written any more.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.written = 0
         self.lost = 0
+        self.reason = ""
+        self.closed = False
         self._lock = FileLock(folder / JOURNAL)
         self._torn = False
         self._staging = threading.Lock()
@@ -73,17 +84,31 @@ class Journal:
             journal = cls(folder)
             while not journal._lock.acquire():
                 time.sleep(0.01)  # a sync that saw the empty folder looks whether we live, for a moment
+            (folder / RESERVE).write_bytes(os.urandom(_ROOM))  # nothing that a disk could store in no room
         except OSError as error:
-            raise _no_place(error.strerror) from error
+            reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+            raise _no_place(reason) from error
         journal.append(start)
         if journal.lost:
             journal.close()
-            raise _no_place("the disk is full")
+            raise _no_place(journal.reason)
         return journal
 
     def append(self, record: Record) -> None:
         """Write one record. Costs a few microseconds; safe from any thread."""
-        self.write(_encoder.encode(record) + b"\n")
+        self.write(encode(record))
+
+    def append_last(self, record: Record) -> bool:
+        """Write the record that ends the run, on a full disk in the room kept for it; False when even that fails."""
+        lost = self.lost
+        self.append(record)
+        if self.lost > lost:
+            _give_up_reserve(self.folder)
+            self.append(record)
+            if self.lost > lost + 1:
+                return False
+            self.lost = lost
+        return True
 
     def write(self, line: bytes) -> None:
         """Write one encoded record, its newline included."""
@@ -91,13 +116,13 @@ class Journal:
             line = b"\n" + line
         try:
             count = os.write(self._lock.fd, line)
-        except OSError:
-            self.lost += 1
+        except OSError as error:
+            self._refused(error)
             return
         # A disk that fills up takes part of a line; the reader skips it, and the next line starts afresh.
         self._torn = count != len(line)
         if self._torn:
-            self.lost += 1
+            self._refused(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         else:
             self.written += 1
 
@@ -106,8 +131,8 @@ class Journal:
         target = self._target(name)
         try:
             shutil.copyfile(source, target)
-        except OSError:
-            self.lost += 1
+        except OSError as error:
+            self._refused(error)
             return None
         return str(target.relative_to(self.folder))
 
@@ -116,8 +141,8 @@ class Journal:
         target = self._target(name)
         try:
             target.write_text(text, encoding="utf-8", errors="backslashreplace")
-        except OSError:
-            self.lost += 1
+        except OSError as error:
+            self._refused(error)
             return None
         return str(target.relative_to(self.folder))
 
@@ -129,8 +154,14 @@ class Journal:
 
     def close(self) -> None:
         """Stop writing; others may then see that the run is over."""
+        self.closed = True
         self.sync_to_disk()
+        _give_up_reserve(self.folder)
         self._lock.release()
+
+    def _refused(self, error: OSError) -> None:
+        self.lost += 1
+        self.reason = error.strerror or type(error).__name__
 
     def _target(self, name: str) -> Path:
         # Each copy has its own folder, so that two artifacts of one name do not overwrite each other.
@@ -170,9 +201,32 @@ def read(folder: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
             yield record, offset
 
 
+def encode(record: Record) -> bytes:
+    """Give the line of one record."""
+    try:
+        return _encoder.encode(record) + b"\n"
+    except UnicodeEncodeError:
+        return _encoder.encode(_sound(msgspec.to_builtins(record))) + b"\n"
+
+
+def _sound(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {sound(key): _sound(item) for key, item in value.items()}
+    return sound(value) if isinstance(value, str) else value
+
+
+def _give_up_reserve(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        (folder / RESERVE).unlink(missing_ok=True)
+
+
 def _no_place(reason: str | None) -> NoJournalPlace:
+    try:
+        place = f" in {home() / 'journals'}"
+    except OSError:
+        place = ""  # the reason is the folder above it
     return NoJournalPlace(
-        f"The run cannot be recorded, because its journal cannot be written in {home() / 'journals'} ({reason}).",
+        f"The run cannot be recorded, because its journal cannot be written{place} ({reason}).",
         "Free disk space, or point MLOPS_LAB_HOME at a folder you can write to.",
     )
 
@@ -193,9 +247,12 @@ def append_for_the_dead(folder: Path, records: list[Record]) -> bool:
     lock = FileLock(folder / JOURNAL)
     if not lock.acquire():
         return False
+    _give_up_reserve(folder)
     try:
         # The newline ends a line that death tore; on a whole line it makes an empty one, which readers skip.
-        os.write(lock.fd, b"\n" + b"".join(_encoder.encode(record) + b"\n" for record in records))
+        lines = b"\n" + b"".join(encode(record) for record in records)
+        if os.write(lock.fd, lines) != len(lines):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         lock.release()
     return True

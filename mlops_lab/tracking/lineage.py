@@ -29,7 +29,10 @@ def notebook() -> Path | None:
     if path.is_absolute() and path.exists():
         return path
     # Jupyter tells the path below the folder it was started in; a kernel starts in the notebook's own folder.
-    beside = Path.cwd() / path.name
+    try:
+        beside = Path.cwd() / path.name
+    except OSError:  # the folder was deleted under the kernel
+        return path
     return beside if beside.exists() else path
 
 
@@ -49,18 +52,19 @@ def user() -> str:
         return str(os.getuid())
 
 
-def code_tags(folder: Path) -> dict[str, str]:
-    """Give the tags that say which code ran, started in `folder`."""
+def code_tags(folder: Path | None) -> dict[str, str]:
+    """Give the tags that say which code ran, started in `folder`; None where that folder no longer exists."""
     tags: dict[str, str] = {}
     path = notebook()
-    top = _git(tags, (path.parent if path is not None and path.is_absolute() else folder))
+    place = path.parent if path is not None and path.is_absolute() else folder
+    top = _git(tags, place) if place is not None else None
     if path is not None:
         tags[names.SOURCE_TYPE] = "NOTEBOOK"
         tags[names.NOTEBOOK] = tags[names.SOURCE_NAME] = _relative(path, top)
     else:
         script = sys.argv[0] if sys.argv and sys.argv[0] and shell() is None else ""
         tags[names.SOURCE_TYPE] = "NOTEBOOK" if shell() is not None else "LOCAL"
-        tags[names.SOURCE_NAME] = _relative(Path(script).resolve(), top) if script else "notebook"
+        tags[names.SOURCE_NAME] = _relative(_absolute(script), top) if script else "notebook"
     return tags
 
 
@@ -79,6 +83,13 @@ def _git(tags: dict[str, str], folder: Path) -> Path | None:
     except MlopsLabError:
         return None
     return top
+
+
+def _absolute(script: str) -> Path:
+    try:
+        return Path(script).resolve()
+    except OSError:
+        return Path(script)
 
 
 def _relative(path: Path, top: Path | None) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import re
 
-_SECRET = re.compile(r"passw|secret|token|credential|(^|_)(pwd|auth|(api_?|access_?|private_?)?keys?)($|_)", re.I)
+from .secrets import may_be_secret_name
+from .source import parse
+
 LONGEST_TEXT = 250
 LONGEST_LIST = 16
 
@@ -25,25 +26,16 @@ def literals(source: str) -> dict[str, str]:
         Name and value as text. Numbers, strings, booleans and short lists of them; no private names, and none
         that looks like a secret.
     """
-    tree = _parse(source)
+    tree = parse(source)
     found: dict[str, str] = {}
     for statement in tree.body if tree else ():
         for name, value in _assignments(statement):
-            if name.startswith("_") or _SECRET.search(name):
+            if name.startswith("_") or may_be_secret_name(name):
                 continue
             text = _text(value)
             if text is not None:
                 found[name] = text
     return found
-
-
-def _parse(source: str) -> ast.Module | None:
-    for text in (source, re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", source)):
-        try:
-            return ast.parse(text)
-        except (SyntaxError, ValueError):
-            continue
-    return None
 
 
 def _assignments(statement: ast.stmt) -> list[tuple[str, ast.expr]]:

@@ -13,6 +13,8 @@ import msgspec
 from ..wire import Number
 
 SCHEMA_VERSION = 1
+LARGEST_STEP = 2**63 - 1
+"""MLflow's steps are 64-bit integers."""
 
 EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
 RunState = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -87,6 +89,11 @@ class End(msgspec.Struct, tag="end", tag_field="record"):
     """True when the process died without a word and the end was written for it."""
 
 
+def sound(value: Any) -> str:
+    """Give `value` as text that every file and server takes; the bytes of broken file names are spelt out."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
 Record = Start | Metric | Param | Tag | Input | Artifact | End
 
 
@@ -103,7 +110,14 @@ class Position(msgspec.Struct):
     records: int = 0
     quarantined: int = 0
     ended: bool = False
-    """The server has everything, the final status included."""
+    """The server has the final status, and everything before it but what was postponed."""
+    postponed: list[Artifact] = []
+    """Files that a gateway in front of the server refuses; tried again after the end."""
+
+    @property
+    def complete(self) -> bool:
+        """Does the server have everything?"""
+        return self.ended and not self.postponed
 
 
 class Quarantined(msgspec.Struct):
@@ -147,8 +161,13 @@ class SyncReport(msgspec.Struct):
     """What a sync did, one entry per journal that was not complete."""
 
     runs: list[SyncedRun]
+    open: int = 0
+    """Runs whose process still writes them; they are that process's to send."""
 
     def __str__(self) -> str:
+        if not self.runs and self.open:
+            runs = "1 run is still open and is" if self.open == 1 else f"{self.open} runs are still open and are"
+            return f"Nothing to send now: {runs} sent as it goes."
         if not self.runs:
             return "Nothing to send: the server has every run."
         sent = sum(run.status == "sent" for run in self.runs)

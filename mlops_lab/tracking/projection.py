@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ..connection import tags as names
-from ..connection.errors import Refused
+from ..connection.errors import NotMlflow, Refused, Unreachable
 from . import journal
 from .errors import RunElsewhere, RunGone
 from .locks import FileLock
-from .model import Artifact, End, Input, Metric, Param, Position, Quarantined, Record, Start, Tag
+from .model import LARGEST_STEP, Artifact, End, Input, Metric, Param, Position, Quarantined, Record, Start, Tag
 
 if TYPE_CHECKING:
     from ..connection.rest import TrackingServer
@@ -69,6 +69,8 @@ class Projector:
         self._lock = FileLock(folder / journal.PROJECTION_LOCK)
         self._server: TrackingServer | None = None
         self._start: Start | None = None
+        self.last_words: list[Record] = []
+        """How the run ended, where the disk has no room for it in the journal."""
         self.stopped = False
         """Set from another thread to stop between two requests."""
 
@@ -110,20 +112,16 @@ class Projector:
             When another server has the beginning of the run.
         """
         server = self._server = self._server or self._open_server()
-        origin = _origin(server.uri)
+        origin = origin_of(server.uri)
         if self.position.run_id and self.position.uri == origin:
             return self.position.run_id
-        experiment_id = server.ensure_experiment(self.start.experiment)
-        found = server.find_run([experiment_id], names.RUN_KEY, self.start.run_key)
-        if found is not None:
-            run_id = str(found["info"]["run_id"])
-        else:
-            if self.position.run_id:
-                raise RunElsewhere(
-                    f"The run {self.start.run_name} was begun on {self.position.uri}.",
-                    "Log in to that server to send the rest.",
-                )
-            run_id = self._create(server, experiment_id)
+        try:
+            experiment_id, run_id = self._find_or_create(server)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise NotMlflow(
+                f"What answers at {origin} does not answer as an MLflow tracking server does.",
+                "Check the address, and what stands between this computer and the server.",
+            ) from error
         self.position.uri, self.position.experiment_id, self.position.run_id = origin, experiment_id, run_id
         self._save()
         return run_id
@@ -136,9 +134,12 @@ class Projector:
         mlops_lab.connection.errors.Unreachable
             When it is worth another try later; what was sent is remembered.
         """
-        if self.position.ended:
+        if self.position.complete:
             return True
         run_id = self.ensure_run()
+        if self.position.ended:
+            self._send_postponed(run_id)
+            return True
         for step in self._steps():
             if self.stopped:
                 return False
@@ -150,7 +151,34 @@ class Projector:
                 self._send_one(run_id, record)
                 self.position.records += 1
             self._save()
+        if not self.position.ended:
+            for record in self.last_words:
+                if isinstance(record, Tag):
+                    self._bisect(run_id, [record])
+                else:
+                    self._send_one(run_id, record)
+            self._save()
+        if self.position.ended:
+            self._send_postponed(run_id)
         return self.position.ended
+
+    def _find_or_create(self, server: TrackingServer) -> tuple[str, str]:
+        experiment_id = server.ensure_experiment(self.start.experiment)
+        found = server.find_run([experiment_id], names.RUN_KEY, self.start.run_key)
+        if found is not None:
+            return experiment_id, str(found["info"]["run_id"])
+        if self.position.run_id:
+            raise RunElsewhere(
+                f"The run {self.start.run_name} was begun on {self.position.uri}.",
+                "Log in to that server to send the rest.",
+            )
+        return experiment_id, self._create(server, experiment_id)
+
+    def _send_postponed(self, run_id: str) -> None:
+        while self.position.postponed:
+            self._upload(run_id, self.position.postponed[0])
+            del self.position.postponed[0]
+            self._save()
 
     def _steps(self) -> Iterator[_Batch | tuple[Record, int]]:
         """Group the unsent records into batches, keeping their order around those that have a call of their own."""
@@ -182,6 +210,8 @@ class Projector:
     def _bisect(self, run_id: str, entries: list[Metric | Param | Tag]) -> None:
         assert self._server is not None
         try:
+            if any(isinstance(entry, Metric) and abs(entry.step) > LARGEST_STEP for entry in entries):
+                raise OverflowError(f"a step above {LARGEST_STEP}")
             self._server.log_batch(
                 run_id,
                 metrics=[
@@ -192,11 +222,16 @@ class Projector:
                 params=[{"key": entry.key, "value": entry.value} for entry in entries if isinstance(entry, Param)],
                 tags=[{"key": entry.key, "value": entry.value} for entry in entries if isinstance(entry, Tag)],
             )
-        except Refused as refusal:
+        except (Refused, TypeError, ValueError, OverflowError) as refusal:
+            gateway = isinstance(refusal, Refused) and not refusal.error_code
+            # Less at once may pass a gateway that limits the size of a request; nothing else is split for it.
+            if isinstance(refusal, Refused) and gateway and not (refusal.status == 413 and len(entries) > 1):
+                raise _not_the_server(refusal) from refusal
             if len(entries) == 1:
                 self._quarantine(entries[0], refusal)
                 return
-            self._require_active(run_id)
+            if isinstance(refusal, Refused) and not gateway:
+                self._require_active(run_id)
             middle = len(entries) // 2
             self._bisect(run_id, entries[:middle])
             self._bisect(run_id, entries[middle:])
@@ -207,14 +242,32 @@ class Projector:
             if isinstance(record, Input):
                 self._server.log_inputs(run_id, [_dataset_input(record)])
             elif isinstance(record, Artifact):
-                self._server.upload_artifact(run_id, self.folder / record.file, record.folder)
+                try:
+                    self._upload(run_id, record)
+                except Unreachable as problem:
+                    if not isinstance(problem.__cause__, Refused):
+                        raise
+                    self.position.postponed.append(record)  # a file that never passes must not keep the end back
             elif isinstance(record, End):
                 self._server.update_run(run_id, status=record.status, end_time=record.time)
                 self.position.ended = True
-        except Refused as refusal:
-            self._require_active(run_id)
+        except (Refused, TypeError, ValueError, OverflowError) as refusal:
+            if isinstance(refusal, Refused):
+                if not refusal.error_code and not isinstance(record, Artifact):
+                    raise _not_the_server(refusal) from refusal
+                self._require_active(run_id)
             self._quarantine(record, refusal)
             self.position.ended = isinstance(record, End)
+
+    def _upload(self, run_id: str, record: Artifact) -> None:
+        assert self._server is not None
+        try:
+            self._server.upload_artifact(run_id, self.folder / record.file, record.folder)
+        except Refused as refusal:
+            # 400 and 404 without MLflow's word are said on this side: no such file, a name that cannot be sent.
+            if refusal.error_code or refusal.status in (400, 404):
+                raise
+            raise _not_the_server(refusal) from refusal
 
     def _require_active(self, run_id: str) -> None:
         """Tell a bad entry from a run that takes no entries any more."""
@@ -230,8 +283,9 @@ class Projector:
         if run.get("info", {}).get("lifecycle_stage", "active") != "active":
             raise gone
 
-    def _quarantine(self, record: Record, refusal: Refused) -> None:
-        line = msgspec.json.encode(Quarantined(msgspec.to_builtins(record), refusal.message)) + b"\n"
+    def _quarantine(self, record: Record, refusal: Exception) -> None:
+        reason = refusal.message if isinstance(refusal, Refused) else f"It cannot be put into words: {refusal}"
+        line = msgspec.json.encode(Quarantined(msgspec.to_builtins(record), reason)) + b"\n"
         fd = os.open(self.folder / journal.QUARANTINE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(fd, line)
@@ -265,6 +319,15 @@ class Projector:
             pass  # a full disk must not stop the sending; what is sent twice is stored once
 
 
+def _not_the_server(refusal: Refused) -> Unreachable:
+    """Say that something between us and MLflow refused, which may change: MLflow's own refusals carry its word."""
+    return Unreachable(
+        f"What stands between this computer and the MLflow server refuses the request (HTTP {refusal.status}).",
+        "Ask the administrator of the proxy or gateway, for a 413 to allow larger requests.",
+        status=refusal.status,
+    )
+
+
 def _dataset_input(record: Input) -> dict[str, Any]:
     return {
         "dataset": {
@@ -277,6 +340,7 @@ def _dataset_input(record: Input) -> dict[str, Any]:
     }
 
 
-def _origin(uri: str) -> str:
+def origin_of(uri: str) -> str:
+    """Give the address of a server as it is kept with a run: no user, no trailing slash."""
     parts = urlsplit(uri)
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"

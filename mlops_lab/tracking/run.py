@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -16,8 +17,22 @@ from .. import wire
 from ..connection import tags as names
 from ..datasets.model import DataUsed
 from .errors import NoActiveRun
-from .journal import Journal
-from .model import Artifact, EndStatus, Input, Metric, Param, Progress, RunState, Start, Tag
+from .journal import QUARANTINE, Journal
+from .model import (
+    LARGEST_STEP,
+    Artifact,
+    EndStatus,
+    Input,
+    Metric,
+    Param,
+    Progress,
+    Quarantined,
+    Record,
+    RunState,
+    Start,
+    Tag,
+    sound,
+)
 
 if TYPE_CHECKING:
     from ..datasets import UsedDataset
@@ -80,11 +95,23 @@ class Run:
         return f"{position.uri}/#/experiments/{position.experiment_id}/runs/{position.run_id}"
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
-        """Record one point; without `step` the points of one name are counted from 1."""
-        if step is None:
-            step = self._steps.get(name, 0) + 1
-        self._steps[name] = step
-        self._write(name, float(value), step, int(time.time() * 1000))
+        """Record one point; without `step` the points of one name are counted from 1.
+
+        What is no number is not recorded and named in a notice: a training is not worth ending for it.
+        """
+        name = sound(name)
+        try:
+            number = float(value)
+        except Exception:
+            self.notice(f"A value of {name} was not recorded: {_short(value)} is no number.")
+            return
+        whole = None if step is None else _whole(step)
+        if step is not None and whole is None:
+            self.notice(f"The step {_short(step)} of {name} is no step that MLflow takes; the points were counted.")
+        if whole is None:
+            whole = self._steps.get(name, 0) + 1
+        self._steps[name] = whole
+        self._write(name, number, whole, int(time.time() * 1000))
 
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Record one point of each name in `values`."""
@@ -93,13 +120,15 @@ class Run:
 
     def log_deferred(self, name: str, read: Reader) -> None:
         """Record one point whose value is still on its way from a device."""
+        name = sound(name)
         step = self._steps[name] = self._steps.get(name, 0) + 1
         self._pending.append((name, step, int(time.time() * 1000), read))
 
     def log_param(self, name: str, value: Any) -> None:
         """Record one setting."""
-        self._params[name] = text = str(value)[:LONGEST_PARAM]
-        self._journal.append(Param(name, text))
+        name = sound(name)
+        self._params[name] = text = _text(value)[:LONGEST_PARAM]
+        self._append(Param(name, text))
 
     def log_params(self, values: Mapping[str, Any]) -> None:
         """Record several settings."""
@@ -108,12 +137,12 @@ class Run:
 
     def note_param(self, name: str, value: Any) -> None:
         """Record a setting that was seen rather than told; the first value of a name stands."""
-        if name not in self._params:
+        if sound(name) not in self._params:
             self.log_param(name, value)
 
     def set_tag(self, name: str, value: Any) -> None:
         """Set one tag."""
-        self._journal.append(Tag(name, str(value)))
+        self._append(Tag(sound(name), _text(value)))
 
     def set_tags(self, values: Mapping[str, Any]) -> None:
         """Set several tags."""
@@ -121,18 +150,28 @@ class Run:
             self.set_tag(name, value)
 
     def log_artifact(self, path: str | Path, folder: str = "") -> None:
-        """Keep a copy of the file `path` now and upload it as an artifact, in `folder` of the run."""
+        """Keep a copy of the file `path` now and upload it as an artifact, in `folder` of the run.
+
+        A folder is uploaded with all it holds, under its own name.
+        """
         source = Path(path).resolve(strict=True)
-        staged = self._journal.stage(source, source.name)
-        if staged is not None:
-            self._journal.append(Artifact(staged, source.name, folder))
+        if not source.is_dir():
+            self._stage(source, folder)
+            return
+        top = f"{folder}/{source.name}" if folder else source.name
+        for file in sorted(source.rglob("*")):
+            if file.is_file():
+                inside = file.parent.relative_to(source).as_posix()
+                self._stage(file, top if inside == "." else f"{top}/{inside}")
 
     def log_text(self, text: str, name: str) -> None:
         """Upload `text` as the artifact `name`, e.g. ``"notes/remarks.txt"``."""
         folder, _, leaf = name.rpartition("/")
-        staged = self._journal.stage_text(text, leaf)
+        if self._over():
+            return
+        staged = self._journal.stage_text(text, sound(leaf))
         if staged is not None:
-            self._journal.append(Artifact(staged, leaf, folder))
+            self._append(Artifact(staged, sound(leaf), sound(folder)))
 
     def note_dataset(self, used: UsedDataset, context: str = "training") -> None:
         """Record that the run was given a dataset version: tags, and MLflow's dataset input."""
@@ -147,7 +186,7 @@ class Run:
         self.set_tag(names.data_md5(data.name), data.md5)
         source_type, source = source_of(used)
         tags = {"mlflow.data.context": context, "mlops_lab.version": data.version, "mlops_lab.revision": data.revision}
-        self._journal.append(
+        self._append(
             Input(data.name, digest(data), source_type, source, {key: value for key, value in tags.items() if value})
         )
 
@@ -159,12 +198,9 @@ class Run:
         if begun and self._sender is not None and self._sender.problem is not None:
             notices.append(f"{self._sender.problem.message} The run is kept on this computer meanwhile.")
         if self._projector is not None and self._projector.position.quarantined:
-            count = self._projector.position.quarantined
-            notices.append(
-                f"{count} {'entry' if count == 1 else 'entries'} refused by the server; see quarantine.jsonl."
-            )
+            notices.append(refused_entries(self.folder, self._projector.position.quarantined))
         if self._journal.lost:
-            notices.append(f"{self._journal.lost} records lost: the disk refuses to take them.")
+            notices.append(f"{self._journal.lost} records lost, which could not be written: {self._journal.reason}.")
         elapsed = time.monotonic() - self._began if self._duration is None else self._duration
         return Progress(
             state=self.status,
@@ -209,33 +245,118 @@ class Run:
                 self._pending.popleft()
                 self._write(name, value, step, when)
 
+    def _stage(self, source: Path, folder: str) -> None:
+        if self._over():
+            return
+        name = sound(source.name)
+        staged = self._journal.stage(source, name)
+        if staged is not None:
+            self._append(Artifact(staged, name, sound(folder)))
+
+    def _append(self, record: Record) -> None:
+        if not self._over():
+            self._journal.append(record)
+
+    def _over(self) -> bool:
+        """Tell whether the run has ended; whoever logs to it all the same is told so, once and at once."""
+        if not self._journal.closed:
+            return False
+        sentence = f"The run {self.name} is over; what is logged to it now is not recorded."
+        if sentence not in self.notices:
+            self.notice(sentence)
+            print(f"mlops_lab: {sentence}", file=sys.stderr, flush=True)
+        return True
+
     def _write(self, name: str, value: float, step: int, when: int) -> None:
+        if self._over():
+            return
         self._last[name] = value
         self._journal.write(_encoder.encode(Metric(name, wire.to_number(value), step, when)) + b"\n")
 
 
+def refused_entries(folder: Path, count: int) -> str:
+    """Say how many entries of the journal in `folder` the server refused, which one first, and where they are."""
+    path = folder / QUARANTINE
+    entries = "1 entry" if count == 1 else f"{count} entries"
+    try:
+        with open(path, "rb") as stream:
+            first = msgspec.json.decode(stream.readline(), type=Quarantined)
+    except (OSError, msgspec.MsgspecError):
+        return f"The server refused {entries} of this run."
+    name = first.entry.get("key") or first.entry.get("name") or first.entry["record"]
+    begin = "" if count == 1 else "first "
+    reason = first.reason if len(first.reason) <= 200 else f"{first.reason[:200]}…"
+    return f"The server refused {entries} of this run, {begin}{first.entry['record']} {name}: {reason} Kept in {path}."
+
+
+def _whole(step: Any) -> int | None:
+    """Give `step` (NumPy's, a tensor, a number as text) as an integer that MLflow takes; None where it is none."""
+    try:
+        number = int(step)
+    except Exception:
+        return None
+    return number if abs(number) <= LARGEST_STEP else None
+
+
+def _text(value: Any) -> str:
+    try:
+        return sound(value)
+    except Exception:
+        return f"<{type(value).__name__}>"  # an object whose own text fails
+
+
+def _short(value: Any) -> str:
+    text = _text(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
 class ActiveRuns:
-    """The open blocks of this process, innermost last; captured values go to the innermost."""
+    """The open blocks of this process.
+
+    What is captured in a thread goes to the innermost block that was opened in it. A thread without one (a loader's,
+    autograd's, the user's own) belongs to the innermost block of the main thread, else to the only open one.
+    """
 
     def __init__(self) -> None:
-        self._stack: list[Run] = []
-        self.current: Run | None = None
+        self._guard = threading.Lock()
+        self._stacks: dict[int, list[Run]] = {}
+        self._shared: Run | None = None
+
+    @property
+    def current(self) -> Run | None:
+        """The run that the calling thread records to."""
+        own = self._stacks.get(threading.get_ident())
+        return own[-1] if own else self._shared
 
     def push(self, run: Run) -> None:
-        """Make `run` the current one."""
-        self._stack.append(run)
-        self.current = run
+        """Make `run` the current one of this thread."""
+        with self._guard:
+            thread = threading.get_ident()
+            # Lists are replaced, never changed: `current` reads them without the lock.
+            self._stacks[thread] = [*self._stacks.get(thread, ()), run]
+            self._share()
 
     def remove(self, run: Run) -> None:
-        """Take `run` out, wherever it stands."""
-        if run in self._stack:
-            self._stack.remove(run)
-        self.current = self._stack[-1] if self._stack else None
+        """Take `run` out, whichever thread opened it."""
+        with self._guard:
+            for thread, stack in list(self._stacks.items()):
+                left = [other for other in stack if other is not run]
+                if left:
+                    self._stacks[thread] = left
+                else:
+                    del self._stacks[thread]
+            self._share()
 
     def clear(self) -> None:
         """Forget every run; their processes are not ours."""
-        self._stack.clear()
-        self.current = None
+        self._guard = threading.Lock()
+        self._stacks = {}
+        self._shared = None
+
+    def _share(self) -> None:
+        main = self._stacks.get(threading.main_thread().ident or 0)
+        known = [run for stack in self._stacks.values() for run in stack]
+        self._shared = main[-1] if main else known[0] if len(known) == 1 else None
 
 
 runs = ActiveRuns()
@@ -255,6 +376,7 @@ def required_run() -> Run:
     NoActiveRun
         Outside of a block.
     """
-    if runs.current is None:
+    run = runs.current
+    if run is None:
         raise NoActiveRun("No run is open here.", "Start the cell with %%mlops_track, or use mlops_lab.track().")
-    return runs.current
+    return run

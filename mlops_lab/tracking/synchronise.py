@@ -14,6 +14,7 @@ from .. import connection
 from ..connection.errors import ConnectionProblem, Refused
 from ..errors import MlopsLabError
 from . import journal
+from .flusher import unforeseen
 from .model import End, Metric, Position, Record, Start, SyncedRun, SyncReport, Tag
 from .projection import Projector
 
@@ -33,7 +34,7 @@ def pending() -> list[Path]:
     """List the folders of journals that are not complete on a server; cheap enough for every start of a kernel."""
     left = []
     for folder in sorted(journal.journals().iterdir()):
-        if (folder / journal.JOURNAL).exists() and not _position(folder).ended:
+        if (folder / journal.JOURNAL).exists() and not _position(folder).complete:
             left.append(folder)
     return left
 
@@ -61,9 +62,18 @@ def sync(open_server: Callable[[], TrackingServer] | None = None, include_offlin
         return opened
 
     synced: list[SyncedRun] = []
+    alive = 0
     unreachable: MlopsLabError | None = None
     for folder, start in sorted(_begun(pending()), key=lambda item: item[1].time):
-        if not journal.abandoned(folder) or (start.offline and not include_offline):
+        if start.offline and not include_offline:
+            continue
+        try:
+            abandoned = journal.abandoned(folder)
+        except OSError as error:
+            synced.append(SyncedRun(start.run_key, start.run_name, None, "failed", unforeseen(error).message))
+            continue
+        if not abandoned:
+            alive += 1
             continue
         if unreachable is not None:
             synced.append(SyncedRun(start.run_key, start.run_name, None, "waiting", unreachable.message))
@@ -72,7 +82,7 @@ def sync(open_server: Callable[[], TrackingServer] | None = None, include_offlin
         if outcome is not None:
             synced.append(outcome)
         unreachable = problem
-    return SyncReport(synced)
+    return SyncReport(synced, open=alive)
 
 
 def clear_old() -> None:
@@ -80,7 +90,7 @@ def clear_old() -> None:
     limit = time.time() - KEEP_DAYS * 86400
     for folder in journal.journals().iterdir():
         position = _position(folder)
-        if position.ended and not position.quarantined:
+        if position.complete and not position.quarantined:
             try:
                 old = (folder / journal.POSITION).stat().st_mtime < limit
             except OSError:
@@ -94,15 +104,16 @@ def _send(
 ) -> tuple[SyncedRun | None, MlopsLabError | None]:
     """Project one abandoned journal; gives None where another process did it, and what keeps the next from trying."""
     projector = Projector(folder, server)
-    if not projector.claim(PATIENCE):
-        return SyncedRun(start.run_key, start.run_name, None, "waiting", "Another process is sending it."), None
     try:
-        if projector.position.ended:
+        if not projector.claim(PATIENCE):
+            return SyncedRun(start.run_key, start.run_name, None, "waiting", "Another process is sending it."), None
+        if projector.position.complete:
             return None, None
-        _end_if_lost(folder)
+        projector.last_words = _end_if_lost(folder)
         projector.push()
         return SyncedRun(start.run_key, start.run_name, projector.position.run_id, "sent"), None
-    except MlopsLabError as error:
+    except Exception as failure:  # whatever is wrong with one journal, the next ones are sent
+        error = failure if isinstance(failure, MlopsLabError) else unforeseen(failure)
         waits = isinstance(error, ConnectionProblem) and not isinstance(error, Refused)
         run_id = projector.position.run_id or None
         outcome = SyncedRun(start.run_key, start.run_name, run_id, "waiting" if waits else "failed", error.message)
@@ -111,17 +122,22 @@ def _send(
         projector.release()
 
 
-def _end_if_lost(folder: Path) -> None:
+def _end_if_lost(folder: Path) -> list[Record]:
+    """Write the end of a run that has none; give what the disk has no room for."""
     last = 0
     for record, _ in journal.read(folder):
         if isinstance(record, End):
-            return
+            return []
         if isinstance(record, (Start, Metric)):
             last = max(last, record.time)
     # The end is when the journal was last written to; the clock may have jumped, so never before its last record.
     written = int((folder / journal.JOURNAL).stat().st_mtime * 1000)
     records: list[Record] = [Tag(LOST, "true"), End("KILLED", max(last, written), lost=True)]
-    journal.append_for_the_dead(folder, records)
+    try:
+        journal.append_for_the_dead(folder, records)
+    except OSError:
+        return records
+    return []
 
 
 def _begun(folders: list[Path]) -> list[tuple[Path, Start]]:

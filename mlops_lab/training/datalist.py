@@ -1,18 +1,19 @@
-"""Which files a bundle trains on: image and label pairs of one role, found in the dataset's own table of subjects.
+"""Which files a bundle trains on: image and label pairs of one role, by the reading of roles that a run records.
 
-A dataset is a folder with a table of subjects and, anywhere below it, files named ``<anything>_image.<type>`` and
-``<the same>_label.<type>``. A file belongs to the subject whose name its path starts with: ``sub-001/...`` or
-``sub-001_...``, at any depth.
+A dataset is a folder with, anywhere below it, files named ``<anything>_image.<type>`` and ``<the same>_label.<type>``.
+Their roles come from the dataset's table of subjects, as ``mlops.toml`` names it, else from folders named after roles.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from ..datasets import readings
+from ..datasets.errors import DatasetsError
+from ..datasets.participants import PROJECT_FILE, canonical
 from .errors import DatalistError
 
 _KIND = re.compile(r"^(?P<stem>.+)_(?P<kind>image|label)(?P<type>\.[^/]+)$")
@@ -22,9 +23,9 @@ def by_role(
     dataset_dir: str | os.PathLike[str],
     role: str,
     *,
-    participants: str = "participants.tsv",
-    subject_column: str = "participant_id",
-    role_column: str = "role",
+    participants: str | None = None,
+    subject_column: str | None = None,
+    role_column: str | None = None,
 ) -> list[dict[str, str]]:
     """List the image and label pairs of every subject that has `role`.
 
@@ -35,9 +36,10 @@ def by_role(
     role
         ``"train"``, ``"tune"`` or ``"test"``.
     participants
-        The table of subjects, tab-separated with a header, relative to `dataset_dir`.
+        The table of subjects, relative to `dataset_dir`; by default the one that the project's ``mlops.toml`` names,
+        else ``participants.tsv``.
     subject_column, role_column
-        The table's columns with the subject's name and role.
+        The table's columns with the subject's name and role; by default found in the same way.
 
     Returns
     -------
@@ -47,18 +49,18 @@ def by_role(
     Raises
     ------
     DatalistError
-        When there is no table, no subject with this role, no pair of theirs, or an image without its label.
+        When nothing says which files have which role, none of them has this one, or an image has no label.
     """
     folder = Path(dataset_dir)
-    subjects = _subjects(folder, role, participants, subject_column, role_column)
     found: dict[tuple[str, str], dict[str, str]] = {}
-    for path in _files(folder):
+    paths, whose = _paths(folder, role, {"participants": participants, "subject": subject_column, "role": role_column})
+    for path in paths:
         parts = _KIND.match(path.name)
-        if parts and _owner(path.relative_to(folder), subjects):
+        if parts:
             found.setdefault((str(path.parent), parts["stem"]), {})[parts["kind"]] = str(path)
     if not found:
         raise DatalistError(
-            f"No images were found for the {len(subjects)} subjects with the role {role!r} in {folder}.",
+            f"No images were found for {whose} in {folder}.",
             "Files must be named like sub-001_slice-1_image.nii.gz and sub-001_slice-1_label.nii.gz.",
         )
     for (_, stem), pair in sorted(found.items()):
@@ -71,48 +73,34 @@ def by_role(
     return [found[key] for key in sorted(found)]
 
 
-def _subjects(folder: Path, role: str, participants: str, subject_column: str, role_column: str) -> set[str]:
-    """Read the names of the subjects with `role` from the table."""
-    table = folder / participants
+def _paths(folder: Path, role: str, asked: dict[str, str | None]) -> tuple[list[Path], str]:
+    """List the files that have `role`, and say in words whose they are."""
+    given = {name: value for name, value in asked.items() if value is not None}
     try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines, delimiter="\t"))
-    except FileNotFoundError:
-        raise DatalistError(
-            f"The dataset {folder} has no {participants}, so it cannot be known which subjects to train on.",
-            f"Add a tab-separated {participants} with the columns {subject_column} and {role_column}.",
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatalistError(f"{table} cannot be read as a tab-separated table: {error}.") from error
-    for column in (subject_column, role_column):
-        if rows and column not in rows[0]:
+        table = readings.table_of(folder)
+        if given:
+            table = replace(table, **given, declared=True)
+        found = readings.read_roles(folder, table)
+    except DatasetsError as error:
+        raise DatalistError(error.message, error.hint) from error
+    except OSError as error:
+        raise DatalistError(f"{folder} cannot be read: {error.strerror or error}.") from error
+    wanted = canonical(role)
+    people = found.participants
+    if people is not None:
+        subjects = sum(one == wanted for one in people.roles.values())
+        known, whose = {one for one in people.roles.values() if one}, f"the {subjects} subjects with the role {role!r}"
+        where = f"No subject in {folder / table.participants}"
+    else:
+        known, whose = set(found.role.values()), f"the role {role!r}"
+        where = f"No file in {folder}"
+        if not known:
+            because = found.notice or f"The dataset {folder} has no {table.participants}, so its files have no roles."
             raise DatalistError(
-                f"{table} has no column {column!r}.", f"Its columns are: {', '.join(map(str, rows[0]))}."
+                f"{because.rstrip('.')}: it cannot be known which of them to train on.",
+                f"Give it a table {table.participants} with the columns {table.subject} and {table.role}, or name "
+                f"yours in {PROJECT_FILE}.",
             )
-    subjects = {row[subject_column].strip() for row in rows if (row[role_column] or "").strip() == role}
-    subjects.discard("")
-    if not subjects:
-        roles = sorted({(row[role_column] or "").strip() for row in rows} - {""})
-        raise DatalistError(
-            f"No subject in {table} has the role {role!r}.",
-            f"Its roles are: {', '.join(roles)}." if roles else "The table names no roles.",
-        )
-    return subjects
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    # Views of a dataset version may hold folders as links, which Path.rglob would not enter.
-    for place, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            yield Path(place, name)
-
-
-def _owner(path: Path, subjects: set[str]) -> str | None:
-    """Give the subject whose name a part of `path` is, or starts with before an underscore."""
-    for part in path.parts:
-        if part in subjects:
-            return part
-        for end in (i for i, letter in enumerate(part) if letter == "_"):
-            if part[:end] in subjects:
-                return part[:end]
-    return None
+    if wanted not in known:
+        raise DatalistError(f"{where} has the role {role!r}.", f"The roles are: {', '.join(sorted(known))}.")
+    return [folder / path for path, one in found.role.items() if one == wanted], whose

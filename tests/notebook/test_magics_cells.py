@@ -3,71 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from mlops_lab.connection.rest import TrackingServer
-
-Run = Callable[..., nbformat.NotebookNode]
-
-
-@pytest.fixture
-def server(mlflow_server: str) -> Iterator[TrackingServer]:
-    client = TrackingServer(mlflow_server)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def run_notebook(mlflow_server: str, mlops_home: Path, tmp_path: Path) -> Run:
-    """Executes cells in a fresh kernel, in a folder of the test's own."""
-
-    def execute(*cells: str, allow_errors: bool = False, where: Path | None = None, **variables: str) -> Any:
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        client = NotebookClient(
-            notebook,
-            kernel_name="python3",
-            timeout=180,
-            allow_errors=allow_errors,
-            resources={"metadata": {"path": str(where or tmp_path)}},
-        )
-        environment = {"MLFLOW_TRACKING_URI": mlflow_server, "MLOPS_LAB_HOME": str(mlops_home), **variables}
-        try:
-            client.execute(env={**os.environ, **environment})
-        finally:
-            execute.last = notebook  # type: ignore[attr-defined]
-        return notebook
-
-    return execute
-
-
-def text(cell: nbformat.NotebookNode) -> str:
-    return "".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs)
-
-
-def results(cell: nbformat.NotebookNode) -> list[str]:
-    return [output.data["text/plain"] for output in cell.outputs if output.output_type == "execute_result"]
-
-
-def errors(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    return [output for output in cell.outputs if output.output_type == "error"]
-
-
-def runs_by_name(server: TrackingServer, experiment: str) -> dict[str, dict[str, Any]]:
-    found = server.experiment_by_name(experiment)
-    assert found is not None
-    return {run["info"]["run_name"]: run for run in server.search_runs([found["experiment_id"]])["runs"]}
-
-
-def pairs(run: dict[str, Any], kind: str) -> dict[str, Any]:
-    return {entry["key"]: entry["value"] for entry in run["data"].get(kind, [])}
+from tests.notebook.notebooks import Run, errors, pairs, results, runs_by_name, text
 
 
 def test_await_last_expression_losses_and_literals_of_an_untouched_cell(
@@ -242,6 +185,45 @@ mlops_lab.active_run().log_text("there", "more.txt")
     files = {file["path"] for file in server.list_artifacts(runs["moves"]["info"]["run_id"])}
     assert {"result.txt", "more.txt"} <= files
     assert pairs(runs["nested"], "metrics") == {"after": 1.0}
+
+
+@pytest.mark.parametrize("above", ["%%time", "%%timeit -n1 -r1", "%%prun -q"])
+def test_under_a_magic_that_watches_the_cell_it_is_tracked_all_the_same(
+    run_notebook: Run, server: TrackingServer, tmp_path: Path, above: str
+) -> None:
+    run_notebook(
+        "%load_ext mlops_lab\nimport mlops_lab",
+        f"{above}\n%%mlops_track --experiment {tmp_path.name} --run-name watched\n"
+        "lr = 0.5\nmlops_lab.active_run().log_metric('seen', 1)",
+    )
+    run = runs_by_name(server, tmp_path.name)["watched"]
+    assert run["info"]["status"] == "FINISHED"
+    assert pairs(run, "metrics") == {"seen": 1.0}
+    assert pairs(run, "params") == {"lr": "0.5"}
+
+
+def test_the_magic_below_code_is_refused_in_one_sentence(run_notebook: Run, tmp_path: Path) -> None:
+    notebook = run_notebook(
+        "%load_ext mlops_lab\nran = []",
+        f"ran.append(1)\n%%mlops_track --experiment {tmp_path.name}\nran.append(2)",
+        'text = """\n%%mlops_track\n"""\nran',
+        allow_errors=True,
+    )
+    (error,) = errors(notebook.cells[1])
+    assert "Write it in the cell's first line" in error.evalue
+    assert error.traceback == [error.evalue]
+    assert results(notebook.cells[2]) == ["[]"]
+
+
+def test_unloading_inside_a_tracked_cell_ends_its_run(
+    run_notebook: Run, server: TrackingServer, tmp_path: Path
+) -> None:
+    run_notebook(
+        "%load_ext mlops_lab",
+        f"%%mlops_track --experiment {tmp_path.name} --run-name left\n%unload_ext mlops_lab\nafter = 1",
+        "assert after == 1",
+    )
+    assert runs_by_name(server, tmp_path.name)["left"]["info"]["status"] == "FINISHED"
 
 
 def test_between_on_and_off_all_cells_are_one_run(run_notebook: Run, server: TrackingServer, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_the_comparison_says_what_is_shared_and_what_differs(server: TrackingSer
     found = runs.compare(server, [a, b])
     assert found.schema_version == 1
     assert found.server == server.uri
-    assert found.shared[0].statement == "Both runs were tested on the same 24 files of 6 subjects."
+    assert found.shared[0].statement == "Both runs were given the same test data: 24 files of 6 subjects."
     assert [(one.role, one.same) for one in found.shared] == [("test", True), ("train", False)]
     assert [(one.name, one.differs) for one in found.params] == [
         ("data: brain", True), ("git commit", True), ("lr", False), ("net", False),
@@ -215,7 +215,7 @@ def test_three_runs_are_compared_in_the_order_asked_for(server: TrackingServer, 
     made = [make_run(server, experiment, name, given=data_tag("v1", "aa.dir", "t")) for name in "abc"]
     found = runs.compare(server, made[::-1])
     assert [row.name for row in found.runs] == ["c", "b", "a"]
-    assert found.shared[0].statement == "All 3 runs were tested on the same 24 files of 6 subjects."
+    assert found.shared[0].statement == "All 3 runs were given the same test data: 24 files of 6 subjects."
 
 
 def test_a_deleted_run_of_a_deleted_experiment_is_still_compared_and_said_to_be_deleted(

@@ -107,6 +107,10 @@ def test_a_wrong_name_or_version_is_answered_with_what_exists(branched: DvcRepos
     with pytest.raises(UnknownDataset) as wrong_name:
         resolve("brian@v1.0.0", branched.path)
     assert "brain" in wrong_name.value.hint
+    for nameless in ("", " ", "@v1.0.0"):
+        with pytest.raises(UnknownDataset, match=r"^No dataset is named\.") as no_name:
+            resolve(nameless, branched.path)
+        assert "Datasets here: brain" in no_name.value.hint
     with pytest.raises(UnknownVersion) as wrong_version:
         resolve("brain@v1.0.1", branched.path)
     assert "Did you mean v1.0.0?" in wrong_version.value.hint

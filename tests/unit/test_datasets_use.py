@@ -18,6 +18,7 @@ import pytest
 
 from mlops_lab.datasets import diff, objects, read_catalogue, resolve, use, verify, views
 from mlops_lab.datasets.errors import (
+    BadDvcConfig,
     CorruptObject,
     FetchFailed,
     MissingObjects,
@@ -247,6 +248,52 @@ def test_a_corrupt_object_that_comes_from_the_remote_is_refused(clone: DvcReposi
     flip(clone.path.parent / "remote" / "files" / "md5" / digest[:2] / digest[2:])
     with pytest.raises(CorruptObject, match="sub-02 ü"):
         use("brain@v1.0.0", clone.path)
+
+
+def test_a_remote_that_is_itself_corrupt_is_named_each_time_and_no_loop_is_advised(clone: DvcRepository) -> None:
+    digest = md5("image 2")
+    flip(clone.path.parent / "remote" / "files" / "md5" / digest[:2] / digest[2:])
+    for _ in range(2):
+        with pytest.raises(CorruptObject, match="corrupt in the remote") as refused:
+            use("brain@v1.0.0", clone.path)
+        assert "sub-02 ü" in refused.value.message
+        assert f"delete files/md5/{digest[:2]}/{digest[2:]} in the remote" in refused.value.hint
+        assert not clone.object(digest).exists(), "DVC would trust it"
+    assert clone.object(md5("image 1")).exists()
+
+
+def test_damage_of_the_cache_alone_is_healed_as_advised(clone: DvcRepository) -> None:
+    use("brain@v1.0.0", clone.path)
+    damaged = clone.object(md5("image 2"))
+    flip(damaged)
+    with pytest.raises(CorruptObject, match="its bytes in the cache are not those") as refused:
+        use("brain@v1.0.0", clone.path)
+    assert refused.value.hint.startswith(f"Delete {damaged} and use the version again")
+    damaged.unlink()
+    assert content(use("brain@v1.0.0", clone.path).path) == expected(FIRST)
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_list_of_files_that_is_corrupt_in_the_remote_is_named_as_such(clone: DvcRepository, readable: bool) -> None:
+    digest = resolve("brain@v1.0.0", clone.path).md5
+    listed = clone.path.parent / "remote" / "files" / "md5" / digest[:2] / digest[2:]
+    listed.chmod(0o644)
+    listed.write_bytes(listed.read_bytes().replace(b"sub-01", b"sub-99") if readable else b"[")
+    for _ in range(2):
+        with pytest.raises(CorruptObject, match="The list of files is corrupt in the remote"):
+            use("brain@v1.0.0", clone.path)
+
+
+@pytest.mark.parametrize("name", ["config", "config.local"])
+def test_dvc_settings_that_cannot_be_read_are_named_and_the_versions_still_listed(
+    clone: DvcRepository, name: str
+) -> None:
+    (clone.path / ".dvc" / name).write_text("[core\n")
+    with pytest.raises(BadDvcConfig, match=rf"\.dvc/{name} cannot be read") as refused:
+        use("brain@v1.0.0", clone.path)
+    assert "\n" not in str(refused.value)
+    assert "Correct that file" in refused.value.hint
+    assert len(read_catalogue(clone.path).datasets) == 2
 
 
 def test_a_project_without_a_remote_says_so(clone: DvcRepository) -> None:

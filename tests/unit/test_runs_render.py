@@ -13,7 +13,7 @@ import pytest
 from nbconvert import HTMLExporter
 
 from mlops_lab import wire
-from mlops_lab.runs import figure, render
+from mlops_lab.runs import figure, render, words
 from mlops_lab.runs.model import Comparison, Curve, RunPage, Series
 from tests.unit.comparisons import comparison, data, role, row
 
@@ -70,7 +70,7 @@ def test_the_html_says_what_the_document_says():
     assert read.open == []
     for said in (
         "Same test data",
-        "Both runs were tested on the same 24 files of 6 subjects.",
+        "Both runs were given the same test data: 24 files of 6 subjects.",
         "A · baseline",
         "B · corrected",
         "v1.0.0 (aaaa1111)",
@@ -174,7 +174,7 @@ def test_the_text_is_a_table_that_stays_in_its_lines():
     document = two()
     document.params[0].values[0] = "line\nbreak\tand " + "x" * 300
     text = render.to_text(document)
-    assert "✓ Same test data: Both runs were tested on the same 24 files of 6 subjects." in text
+    assert "✓ Same test data: Both runs were given the same test data: 24 files of 6 subjects." in text
     assert re.search(r"^test_dice +0\.5 +0\.75$", text, re.MULTILINE)
     assert max(map(len, text.splitlines()[5:20])) < 140
 
@@ -198,7 +198,7 @@ def test_a_saved_notebook_shows_the_comparison_without_a_kernel():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("%mlops_compare a b", outputs=[output])])
     nbformat.validate(notebook)
     page, _ = HTMLExporter().from_notebook_node(notebook)
-    assert "Both runs were tested on the same 24 files of 6 subjects." in page
+    assert "Both runs were given the same test data: 24 files of 6 subjects." in page
 
 
 def test_thirty_params_and_ten_runs_render():
@@ -206,6 +206,39 @@ def test_thirty_params_and_ten_runs_render():
     document = comparison(runs)
     assert Reader(render.to_html(document)).open == []
     assert render.to_png(document).startswith(b"\x89PNG")
+
+
+def test_the_html_of_ten_thousand_metrics_stays_small_and_says_what_is_left_out():
+    metrics = {f"m{k}": float(k) for k in range(10_000)}
+    params = {f"same{k}": "1" for k in range(render.MAX_ROWS)}
+    runs = [row(f"r{i}", params=params | {f"p{k}": str(i) for k in range(300)}, metrics=metrics) for i in range(2)]
+    html = render.to_html(comparison(runs))
+    assert len(html) < 1_000_000
+    page = Reader(html)
+    assert page.open == []
+    assert "9800 more metrics; they are on the runs' MLflow pages." in page.text
+    assert "100 more settings that differ; they are on the runs' MLflow pages." in page.text
+    assert "201 settings that are the same" in page.text
+    assert "1 more setting; it is on the runs' MLflow pages." in page.text
+
+
+def test_a_comparison_that_fits_leaves_nothing_out():
+    assert "MLflow pages" not in render.to_html(two())
+
+
+STEERING = "good\x1b[2J\x1b]0;title\x07\x9b31m\r\nnew line\u2028\u202egnp.exe\ud800"
+
+
+def test_a_name_cannot_steer_the_terminal():
+    text = render.to_text(two(STEERING)) + render.page_text(RunPage(runs=[row(STEERING)]))
+    assert "good\\x1b[2J" in text
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud800-\udfff]", text)
+    assert len(render.page_text(RunPage(runs=[row(STEERING)])).splitlines()) == 2
+
+
+def test_names_of_every_script_are_left_alone():
+    name = "Jürgen 模型 שלום\N{ZERO WIDTH JOINER}"
+    assert words.terminal_safe(name) == name
 
 
 def contrast(one: str, other: str) -> float:

@@ -20,12 +20,12 @@ def test_same_test_files_are_the_same_though_the_versions_differ():
     found = verdicts(row("a", data("brain", "v1", OLD, FULL)), row("b", data("brain", "v2", NEW, fixed)))
     assert list(found) == ["test", "tune", "train"], "the test data come first"
     assert found["test"].same is True
-    assert found["test"].statement == "Both runs were tested on the same 24 files of 6 subjects."
-    assert found["tune"].statement == "Both runs were tuned on the same 12 files of 3 subjects."
+    assert found["test"].statement == "Both runs were given the same test data: 24 files of 6 subjects."
+    assert found["tune"].statement == "Both runs were given the same tune data: 12 files of 3 subjects."
     assert found["train"].same is False
     assert found["train"].statement == (
-        "The runs were trained on different data: 'a' on 60 files of 15 subjects of brain v1; "
-        "'b' on 60 files of 15 subjects of brain v2."
+        "The runs were given different train data ('a': 60 files of 15 subjects of brain v1; "
+        "'b': 60 files of 15 subjects of brain v2)."
     )
 
 
@@ -33,7 +33,7 @@ def test_other_test_files_are_different_even_when_there_are_as_many():
     other = FULL | {"test": role("e2", 24, 6)}
     found = verdicts(row("a", data("brain", "v1", OLD, FULL)), row("b", data("brain", "v2", NEW, other)))
     assert found["test"].same is False
-    assert found["test"].statement.startswith("The runs were tested on different data: 'a' on 24 files")
+    assert found["test"].statement.startswith("The runs were given different test data ('a': 24 files")
 
 
 def test_of_three_runs_those_that_agree_are_named_together():
@@ -44,10 +44,10 @@ def test_of_three_runs_those_that_agree_are_named_together():
         row("c", data("brain", "v1", OLD, FULL)),
     )
     assert found["test"].statement == (
-        "The runs were tested on different data: 'a' and 'c' on the same 24 files of 6 subjects of brain v1; "
-        "'b' on 1 file of 1 subject of brain v2."
+        "The runs were given different test data ('a' and 'c': the same 24 files of 6 subjects of brain v1; "
+        "'b': 1 file of 1 subject of brain v2)."
     )
-    assert found["train"].statement == "All 3 runs were trained on the same 60 files of 15 subjects."
+    assert found["train"].statement == "All 3 runs were given the same train data: 60 files of 15 subjects."
 
 
 def test_a_run_that_recorded_no_dataset_leaves_it_open():
@@ -100,7 +100,7 @@ def test_no_test_role_anywhere_is_said_first():
 def test_several_datasets_count_together_whatever_their_order():
     first, second = data("brain", "v1", OLD, FULL), data("liver", "v3", NEW, {"test": role("z", 10, 5)})
     found = verdicts(row("a", first, second), row("b", second, first))
-    assert found["test"].statement == "Both runs were tested on the same 34 files of 11 subjects."
+    assert found["test"].statement == "Both runs were given the same test data: 34 files of 11 subjects."
 
 
 def test_a_role_of_the_projects_own_is_judged_too():
@@ -112,3 +112,39 @@ def test_a_role_of_the_projects_own_is_judged_too():
         "The runs were given different external data: 'a' 5 files of 5 subjects of brain v1; "
         "'b' 7 files of 7 subjects of brain v2."
     )
+
+
+def test_equal_test_files_are_no_proof_when_files_without_a_role_differ():
+    one, other = (FULL | {"unassigned": role(digest, 1, 0)} for digest in ("n1", "n2"))
+    found = verdicts(row("a", data("brain", "v1", OLD, one)), row("b", data("brain", "v2", NEW, other)))
+    assert {name: verdict.same for name, verdict in found.items()} == {"test": None, "tune": None, "train": None}
+    assert found["test"].statement == (
+        "The test files are the same 24 files of 6 subjects, but files that belong to no role differ between the "
+        "versions, and labels may be among them."
+    )
+
+
+def test_files_without_a_role_in_one_version_only_leave_it_open_too():
+    more = FULL | {"unassigned": role("n1", 1, 0)}
+    found = verdicts(row("a", data("brain", "v1", OLD, FULL)), row("b", data("brain", "v2", NEW, more)))
+    assert found["test"].same is None
+
+
+def test_equal_files_without_a_role_disturb_no_verdict_and_have_none_of_their_own():
+    rest = {"unassigned": role("n1", 1, 0)}
+    fixed = FULL | rest | {"train": role("t2", 60, 15)}
+    found = verdicts(row("a", data("brain", "v1", OLD, FULL | rest)), row("b", data("brain", "v2", NEW, fixed)))
+    assert {name: verdict.same for name, verdict in found.items()} == {"test": True, "tune": True, "train": False}
+
+
+def test_other_test_files_are_different_whatever_else_differs():
+    one = FULL | {"unassigned": role("n1", 1, 0)}
+    other = FULL | {"unassigned": role("n2", 1, 0), "test": role("e2", 24, 6)}
+    found = verdicts(row("a", data("brain", "v1", OLD, one)), row("b", data("brain", "v2", NEW, other)))
+    assert found["test"].same is False
+
+
+def test_nothing_but_files_without_a_role_counts_as_no_roles_at_all():
+    one, other = ({"unassigned": role(digest, 1, 0)} for digest in ("n1", "n2"))
+    found = verdicts(row("a", data("brain", "v1", OLD, one)), row("b", data("brain", "v2", NEW, other)))
+    assert {name: verdict.same for name, verdict in found.items()} == {"test": None, "dataset": False}

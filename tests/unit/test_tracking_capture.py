@@ -1,4 +1,4 @@
-"""What an untouched cell tells: losses, MONAI metrics and ignite engines, without one line of tracking code."""
+"""What an untouched cell tells: losses, optimizers and MONAI metrics, without one line of tracking code."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from monai.data import MetaTensor
-from monai.handlers import MeanDice, from_engine
 from monai.metrics import ConfusionMatrixMetric, Cumulative, DiceMetric, HausdorffDistanceMetric, ROCAUCMetric
+from torch.utils.checkpoint import checkpoint
 
 from mlops_lab import wire
 from mlops_lab.tracking import Run, journal, track
@@ -75,13 +75,33 @@ def test_a_metatensor_loss_counts_once() -> None:
     assert points(run) == [("train_loss", 1, 6.0)]
 
 
-def test_a_backward_that_is_given_its_gradient_is_no_loss() -> None:
+def test_a_backward_of_many_values_is_no_loss_and_one_number_is_one_whatever_its_gradient() -> None:
     w = weight()
     with block() as run:
-        (w * 2).backward(torch.ones(1))
+        (w * 2).sum().backward(gradient=torch.tensor(1.0))
+        torch.autograd.backward([(w * 3).sum()], [torch.tensor(0.25)])
+        torch.autograd.backward(term for term in [(w * 1).sum(), (w * 4).sum()])
         vector = torch.ones(3, requires_grad=True) * w
         vector.backward(torch.ones(3))
-    assert points(run) == []
+    assert [value for _, _, value in points(run)] == [4.0, 6.0, 10.0]
+
+
+def test_a_gradient_of_the_parameters_is_a_loss_and_one_of_an_image_or_a_penalty_is_none() -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    image = torch.ones(1, 1, requires_grad=True)
+    with block() as run:
+        loss = layer(image).sum() * 0 + 3
+        torch.autograd.grad(loss, layer.parameters(), retain_graph=True)
+        torch.autograd.grad(loss, image, retain_graph=True)
+        torch.autograd.grad(loss, list(layer.parameters()), create_graph=True)
+    assert points(run) == [("train_loss", 1, 3.0)]
+
+
+def test_a_checkpointed_loss_counts_once() -> None:
+    w = weight()
+    with block() as run:
+        checkpoint(lambda x: (x * 3).sum(), w, use_reentrant=True).backward()
+    assert points(run) == [("train_loss", 1, 6.0)]
 
 
 def test_a_loss_that_is_not_a_number_is_kept_as_it_is() -> None:
@@ -92,17 +112,6 @@ def test_a_loss_that_is_not_a_number_is_kept_as_it_is() -> None:
     values = [value for _, _, value in points(run)]
     assert math.isnan(values[0])
     assert values[1] == math.inf
-
-
-def test_the_scaling_of_mixed_precision_is_undone() -> None:
-    w = weight()
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    optimizer = torch.optim.SGD([w], lr=0.1)
-    with block() as run:
-        scaler.scale((w * 3).sum()).backward()
-        scaler.step(optimizer)
-        scaler.update()
-    assert points(run) == [("train_loss", 1, 6.0)]
 
 
 def test_values_on_their_way_from_a_device_arrive_in_order_and_a_broken_device_stops_nothing() -> None:
@@ -130,6 +139,18 @@ def test_the_optimizer_and_its_rate_become_params_once() -> None:
     assert params(run)["optimizer.lr"] == "0.25"
 
 
+def test_every_optimizer_of_a_grid_search_keeps_its_rate() -> None:
+    w = weight()
+    with block() as run:
+        for rate in (0.5, 0.25, 0.125):
+            optimizer = torch.optim.SGD([w], lr=rate)
+            (w * 1).sum().backward()
+            optimizer.step()
+            del optimizer
+    found = params(run)
+    assert [found[name] for name in ("optimizer.lr", "optimizer_2.lr", "optimizer_3.lr")] == ["0.5", "0.25", "0.125"]
+
+
 def test_an_error_in_the_backward_reaches_the_user_and_leaves_the_guard_open() -> None:
     w = weight()
     with block() as run:
@@ -146,6 +167,7 @@ def test_everything_is_restored_exactly() -> None:
         return [
             torch.Tensor.__dict__["backward"],
             torch.autograd.backward,
+            torch.autograd.grad,
             torch.amp.GradScaler.__dict__["scale"],
             dict(_global_optimizer_post_hooks),
             DiceMetric.__dict__["aggregate"],
@@ -195,6 +217,33 @@ def test_a_metric_has_the_name_that_its_variable_has() -> None:
         dice_metric.aggregate()
         mixed["tumour_dice"].aggregate()
     assert [name for name, _, _ in points(run)] == ["val_dice", "dice", "tumour_dice"]
+
+
+def test_two_metrics_of_one_name_are_two_series() -> None:
+    dice_metric = DiceMetric(include_background=False)
+    m = DiceMetric(include_background=False)
+    found = {"train": [DiceMetric(include_background=False)], "val": [DiceMetric(include_background=False)]}
+    with block() as run:
+        for _ in range(2):
+            for metric, hits in ((dice_metric, 4), (m, 2), (found["train"][0], 4), (found["val"][0], 2)):
+                metric.reset()
+                metric(*masks(hits, hits))
+                metric.aggregate()
+    names = [name for name, _, _ in points(run) if "_class_" not in name]
+    assert names == ["dice", "dice_2", "train_dice", "val_dice"] * 2
+    assert [value for name, _, value in points(run) if name == "dice"] == [1.0, 1.0]
+
+
+def test_a_metric_that_is_made_anew_for_every_epoch_stays_one_series() -> None:
+    def validate() -> None:
+        dice_metric = DiceMetric(include_background=False)
+        dice_metric(*masks(4, 4))
+        dice_metric.aggregate()
+
+    with block() as run:
+        for _ in range(3):
+            validate()
+    assert points(run) == [("dice", step, 1.0) for step in (1, 2, 3)]
 
 
 def test_a_metric_without_a_name_is_called_as_its_class() -> None:
@@ -275,73 +324,6 @@ def test_a_metric_class_of_the_users_own_is_seen() -> None:
             assert metric.aggregate() == 0.75
     assert points(run) == [("share", 1, 0.75)]
     assert not hasattr(ShareMetric.aggregate, "_mlops_lab_hook")
-
-
-def evaluator_of(name: str = "val_mean_dice") -> Engine:
-    def step(engine: Engine, batch: Any) -> Any:
-        guess, truth = masks(*batch)
-        return {"pred": list(guess), "label": list(truth)}
-
-    evaluator = Engine(step)
-    MeanDice(include_background=False, output_transform=from_engine(["pred", "label"])).attach(evaluator, name)
-    return evaluator
-
-
-def test_an_evaluator_inside_a_trainer_lies_on_the_trainers_epochs_and_is_not_doubled() -> None:
-    evaluator = evaluator_of()
-    w = weight()
-
-    def train(engine: Engine, batch: Any) -> None:
-        (w * batch).sum().backward()
-
-    trainer = Engine(train)
-
-    @trainer.on(Events.EPOCH_COMPLETED(every=2))
-    def validate(engine: Engine) -> None:
-        evaluator.run([(4, 4)], max_epochs=1)
-
-    with block() as run:
-        trainer.run([1.0, 2.0], max_epochs=4)
-    found = points(run)
-    assert [point for point in found if point[0] != "train_loss"] == [
-        ("val_mean_dice", 2, 1.0),
-        ("val_mean_dice", 4, 1.0),
-    ]
-    assert sum(name == "train_loss" for name, _, _ in found) == 8
-
-
-def test_an_evaluator_in_the_users_own_loop_counts_its_runs() -> None:
-    evaluator = evaluator_of()
-    with block() as run:
-        for hits in ((4, 4), (4, 2), (2, 2)):
-            evaluator.run([hits], max_epochs=1)
-    assert [(name, step) for name, step, _ in points(run)] == [("val_mean_dice", n) for n in (1, 2, 3)]
-
-
-def test_two_engines_with_a_metric_of_one_name_are_two_series() -> None:
-    train_evaluator, val_evaluator = evaluator_of("dice"), evaluator_of("dice")
-    with block() as run:
-        for _ in range(2):
-            train_evaluator.run([(4, 4)], max_epochs=1)
-            val_evaluator.run([(2, 2)], max_epochs=1)
-    assert [(name, step) for name, step, _ in points(run)] == [
-        ("dice", 1),
-        ("val_evaluator_dice", 1),
-        ("dice", 2),
-        ("val_evaluator_dice", 2),
-    ]
-
-
-def test_an_engine_keeps_no_handler_of_ours() -> None:
-    evaluator = evaluator_of()
-
-    def attached() -> dict[Any, int]:
-        return {event: len(handlers) for event, handlers in evaluator._event_handlers.items() if handlers}
-
-    before = attached()
-    with block():
-        evaluator.run([(4, 4)], max_epochs=1)
-    assert attached() == before
 
 
 def test_libraries_that_are_imported_inside_the_block_are_hooked(tmp_path: Path) -> None:

@@ -24,11 +24,14 @@ from .options import BadOptions, track_options
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
+    from ...datasets import UsedDataset
     from ...tracking.block import Block
 
 MAGIC = "%%mlops_track"
 _LINE = re.compile(rf"[ \t]*{MAGIC}(?=\s|$)")
 _PASSED_OVER = re.compile(r"[ \t]*(#.*)?\r?\n?$")
+# Magics that run the cell's own code and only watch it: under them too the cell is tracked.
+_WATCHING = re.compile(r"%%(time|timeit|prun|memit|mprun|pyinstrument|scalene|snakeviz)\b")
 
 
 class CellRefused(InputRejected):
@@ -53,7 +56,7 @@ class _Cell:
 def magic_lines(lines: list[str]) -> tuple[int, int] | None:
     """Find the magic in a cell: the range of its lines (a trailing backslash continues it); None where there is none.
 
-    Only blank lines and comments may stand above it.
+    Only blank lines, comments and magics such as ``%%time`` may stand above it.
     """
     for start, line in enumerate(lines):
         if _LINE.match(line):
@@ -61,7 +64,7 @@ def magic_lines(lines: list[str]) -> tuple[int, int] | None:
             while lines[stop].rstrip().endswith("\\") and stop + 1 < len(lines):
                 stop += 1
             return start, stop + 1
-        if not _PASSED_OVER.match(line):
+        if not _PASSED_OVER.match(line) and not _WATCHING.match(line):
             return None
     return None
 
@@ -77,7 +80,7 @@ def without_magic(lines: list[str]) -> list[str]:
         return lines
     start, stop = found
     below = next((line for line in lines[stop:] if line.strip()), "")
-    if below.startswith("%%"):
+    if below.startswith("%%") and not any(_WATCHING.match(line) for line in lines[:start]):
         return lines[stop:]
     return [*lines[:start], *(f"# {line.strip()}\n" for line in lines[start:stop]), *lines[stop:]]
 
@@ -106,7 +109,10 @@ class TrackedCells(ast.NodeTransformer):
         shell.ast_transformers.append(self)
 
     def remove(self) -> None:
-        """Leave the shell as it was, and end what is open."""
+        """Leave the shell as it was, and end what is open, the cell that runs now included."""
+        for cell in reversed(self._cells):
+            if cell.block is not None:
+                cell.block.close()
         self.turn_off()
         self._shell.input_transformers_cleanup.remove(without_magic)
         self._shell.events.unregister("pre_run_cell", self.before)
@@ -135,12 +141,21 @@ class TrackedCells(ast.NodeTransformer):
         cell.looked_at = True
         if cell.refusal is not None:
             raise CellRefused(str(cell.refusal))
+        if MAGIC in cell.source and _has_late_magic(node):
+            raise CellRefused(
+                f"{MAGIC} tracks a whole cell and stands here below other code; the cell was not run. "
+                "Write it in the cell's first line."
+            )
         if cell.options is not None:
             if isinstance(node, ast.Module) and not node.body:
                 raise CellRefused(f"There is nothing to track: put code under the line {MAGIC}.")
+            given = self._given(node, cell.source)
             cell.block = self._open(cell.options, _body(cell.source))
+            self._note(cell.block, given)
         elif self._standing is not None:
+            given = self._given(node, cell.source)
             self._standing.add_cell(cell.source)
+            self._note(self._standing, given)
         return node
 
     def after(self, result: ExecutionResult | None) -> None:
@@ -165,6 +180,35 @@ class TrackedCells(ast.NodeTransformer):
             return False
         standing.close()
         return True
+
+    def _given(self, node: ast.AST, source: str) -> dict[str, UsedDataset]:
+        """Find what the cell is going to read of the dataset versions that were used earlier; refuse corrupt ones."""
+        from ...tracking.data import given_in
+        from .named import read_names
+
+        tree = self._code(source) or node
+        if not isinstance(tree, ast.Module):
+            return {}
+        values = self._shell.user_ns
+        try:
+            return given_in({name: values[name] for name in read_names(tree, values)})
+        except MlopsLabError as error:
+            raise CellRefused(str(error)) from None
+
+    def _code(self, source: str) -> ast.Module | None:
+        """Parse what a cell magic such as ``%%time`` runs; None where that is no Python."""
+        lines = [line for line in _body(source).splitlines(keepends=True) if not line.startswith("%%")]
+        try:
+            code: str = self._shell.input_transformer_manager.transform_cell("".join(lines))
+            return ast.parse(code)
+        except (SyntaxError, ValueError):
+            return None
+
+    def _note(self, block: Block, given: dict[str, UsedDataset]) -> None:
+        from ...tracking.data import note_given
+
+        if block.run is not None:
+            note_given(block.run, given)
 
     def _take(self, info: ExecutionInfo | None) -> _Cell | None:
         # Cells that run cells nest; one that never came to its end is dropped with its outer cell.
@@ -203,6 +247,12 @@ class TrackedCells(ast.NodeTransformer):
                 f"The run could not be begun ({type(error).__name__}: {error}); the cell was not run."
             ) from error
         return block
+
+
+def _has_late_magic(node: ast.AST) -> bool:
+    """Tell whether IPython took our cell magic for a line magic, since it stands below other code."""
+    calls = (call for call in ast.walk(node) if isinstance(call, ast.Call) and call.args)
+    return any(isinstance(call.args[0], ast.Constant) and call.args[0].value == MAGIC[1:] for call in calls)
 
 
 def _body(source: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .named import bound_by_use
 from .options import BadOptions, Options, track_options
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class LineMagics:
         from ...tracking import use_dataset
 
         path = use_dataset(chosen.spec)
-        variable = chosen.variable or re.sub(r"\W|^(?=\d)", "_", chosen.spec.partition("@")[0])
+        variable = chosen.variable or bound_by_use(chosen.spec)
         self._shell.push({variable: path})
         print(f"{variable} = {str(path)!r}  ({chosen.spec}, verified, read-only)")
 

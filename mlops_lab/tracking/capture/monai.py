@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import re
 import threading
+import weakref
 from typing import Any
 
-from ..run import runs
-from .naming import callers_name, calling_module, snake_case
+from ..run import Run, runs
+from .naming import callers_group, callers_name, calling_module, snake_case
 from .patches import Patches
 from .values import numbers
 
@@ -23,6 +24,7 @@ def install(module: Any, patches: Patches) -> None:
     """Hook the metric classes below the base class that `module` defines."""
     base = getattr(module, "Cumulative", None) or module.CumulativeAverage
     inside = threading.local()
+    books: weakref.WeakKeyDictionary[Run, _Book] = weakref.WeakKeyDictionary()
 
     def hook(cls: type) -> None:
         original = cls.__dict__.get("aggregate")
@@ -38,7 +40,7 @@ def install(module: Any, patches: Patches) -> None:
                 value = original(self, *args, **kwargs)
             finally:
                 inside.aggregate = False
-            _record(self, value)
+            _record(books, self, value)
             return value
 
         watched._mlops_lab_hook = True  # type: ignore[attr-defined]
@@ -62,13 +64,34 @@ def metric_name(metric: Any, given: str | None) -> str:
     return snake_case(cls.removesuffix("Metric") or cls)
 
 
-def _record(metric: Any, value: Any) -> None:
+class _Book:
+    """Which metric object owns which name in one run; the name of one that is gone is free for its successor."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, weakref.ref[Any]] = {}
+
+    def name(self, metric: Any, given: str | None) -> str:
+        wanted = metric_name(metric, given)
+        group = snake_case(callers_group(metric) or "") if not given else ""
+        if group:
+            wanted = group if wanted in group else f"{group}_{wanted}"
+        for candidate in [wanted, *(f"{wanted}_{number}" for number in range(2, 100))]:
+            owner = self._owners.get(candidate)
+            owned = owner() if owner is not None else None
+            if owned is None:
+                self._owners[candidate] = weakref.ref(metric)
+            if owned is None or owned is metric:
+                return candidate
+        return wanted
+
+
+def _record(books: weakref.WeakKeyDictionary[Run, _Book], metric: Any, value: Any) -> None:
     run = runs.current
     # ignite's metric handlers aggregate for the engine, which reports the value itself under the engine's name.
     if run is None or calling_module(("monai.metrics", "mlops_lab.")).startswith("monai.handlers"):
         return
     try:
-        name = metric_name(metric, callers_name(metric))
+        name = books.setdefault(run, _Book()).name(metric, callers_name(metric))
         labels = getattr(metric, "metric_name", None)
         texts = None
         if isinstance(labels, (list, tuple)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -13,11 +14,20 @@ _SKIPPED = re.compile(r"_|(In|Out|self|cls|metric|metrics|obj|x|m)$")
 
 def callers_name(thing: Any) -> str | None:
     """Look for the name of `thing` in the frames that called us, the user's frames only; None where it has none."""
-    frame: FrameType | None = sys._getframe(1)
+    return _in_frames(_name_in, thing)
+
+
+def callers_group(thing: Any) -> str | None:
+    """Look for the key of the dictionary entry whose list or dictionary holds `thing`; None where there is none."""
+    return _in_frames(_group_in, thing)
+
+
+def _in_frames(look: Callable[[FrameType, Any], str | None], thing: Any) -> str | None:
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if not module.startswith(_LIBRARIES):
-            found = _name_in(frame, thing)
+            found = look(frame, thing)
             if found is not None:
                 return found
         frame = frame.f_back
@@ -54,6 +64,16 @@ def _name_in(frame: FrameType, thing: Any) -> str | None:
     # A trainer of the user's own: self.dice_metric.
     own = frame.f_locals.get("self")
     return _key(vars(own), thing) if hasattr(own, "__dict__") else None
+
+
+def _group_in(frame: FrameType, thing: Any) -> str | None:
+    for scope in (frame.f_locals, frame.f_globals):
+        for value in list(scope.values()):
+            for key, group in list(value.items()) if type(value) is dict and value is not scope else ():
+                inside = group if type(group) in (list, tuple) else group.values() if type(group) is dict else ()
+                if isinstance(key, str) and any(item is thing for item in list(inside)[:64]):
+                    return key
+    return None
 
 
 def _key(scope: dict[str, Any], thing: Any) -> str | None:

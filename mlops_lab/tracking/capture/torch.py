@@ -1,7 +1,8 @@
 """Plain PyTorch: every loss that is back-propagated becomes a point of ``train_loss``; optimizers become params.
 
-Both doors are watched, ``Tensor.backward`` and ``torch.autograd.backward``; the first calls the second, and a
-MetaTensor enters the first twice, so only the outermost call counts. A loss on the CPU is read at once. One on a GPU
+Every door is watched: ``Tensor.backward``, ``torch.autograd.backward``, and ``torch.autograd.grad`` where it is asked
+for the gradient of a model's parameters. The first calls the second, and a MetaTensor enters the first twice, so only
+the outermost call counts. A loss on the CPU is read at once. One on a GPU
 is copied asynchronously and read by a background thread, so that training never waits for the device.
 """
 
@@ -10,17 +11,19 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from ..run import Reader, runs
+from ..run import Reader, Run, runs
 from .patches import Patches
+from .scaling import Scaling, Unknown
 
 MODULES = ("torch",)
 LOSS = "train_loss"
 
-_UNSCALED = "_mlops_lab_unscaled"
-"""Attribute of a loss that a GradScaler has scaled: the loss as it was."""
+MOST_OPTIMIZERS = 32
+"""Optimizers of one run that become params; a cell that makes one per step has no use for more."""
 
 
 def install(torch: Any, patches: Patches) -> None:
@@ -28,19 +31,29 @@ def install(torch: Any, patches: Patches) -> None:
     inside = threading.local()
     tensor_backward = torch.Tensor.backward
     autograd_backward = torch.autograd.backward
+    autograd_grad = torch.autograd.grad
     scale = torch.amp.GradScaler.scale
     plain = torch._C.DisableTorchFunctionSubclass
-    seen: weakref.WeakSet[Any] = weakref.WeakSet()
+    scaling = Scaling()
+    optimizers: weakref.WeakKeyDictionary[Run, _Optimizers] = weakref.WeakKeyDictionary()
 
     def record(loss: Any) -> None:
         run = runs.current
-        if run is None:
+        # A backward within a backward (reentrant checkpoints) is a part of one that has been recorded.
+        if run is None or torch._C._current_graph_task_id() != -1:
             return
         with plain():
             losses = [loss] if isinstance(loss, torch.Tensor) else list(loss)
             if not losses or any(not isinstance(item, torch.Tensor) or item.numel() != 1 for item in losses):
                 return
-            losses = [getattr(item, _UNSCALED, item) for item in losses]
+            try:
+                losses = [scaling.undone(item) for item in losses]
+            except Unknown:
+                run.notice(
+                    "A loss was put together from parts that a GradScaler scaled and parts that it did not (or "
+                    "otherwise than as a sum or a multiple); it is not recorded. Scale the sum of the parts instead."
+                )
+                return
             if all(item.device.type == "cpu" for item in losses):
                 run.log_metric(LOSS, sum(item.item() for item in losses))
                 return
@@ -63,7 +76,7 @@ def install(torch: Any, patches: Patches) -> None:
             return tensor_backward(self, gradient, *args, **kwargs)
         inside.backward = True
         try:
-            if gradient is None:
+            if _is_loss_gradient(gradient):
                 note(self)
             return tensor_backward(self, gradient, *args, **kwargs)
         finally:
@@ -75,38 +88,87 @@ def install(torch: Any, patches: Patches) -> None:
             return autograd_backward(tensors, grad_tensors, *args, **kwargs)
         inside.backward = True
         try:
-            if grad_tensors is None:
+            if isinstance(tensors, Iterator):
+                tensors = tuple(tensors)
+            if _is_loss_gradient(grad_tensors):
                 note(tensors)
             return autograd_backward(tensors, grad_tensors, *args, **kwargs)
         finally:
             inside.backward = False
 
+    @functools.wraps(autograd_grad)
+    def watched_autograd_grad(outputs: Any, inputs: Any, grad_outputs: Any = None, *args: Any, **kwargs: Any) -> Any:
+        # With create_graph it is a step on the way to a loss (a gradient penalty); of other tensors, a saliency map.
+        asked = [inputs] if isinstance(inputs, torch.Tensor) else inputs
+        if isinstance(asked, Iterator):
+            asked = inputs = tuple(asked)
+        trains = bool(asked) and all(isinstance(item, torch.nn.Parameter) for item in _values(asked))
+        creates = kwargs.get("create_graph", args[1] if len(args) > 1 else False)
+        if trains and not creates and not getattr(inside, "backward", False) and _is_loss_gradient(grad_outputs):
+            note(outputs)
+        return autograd_grad(outputs, inputs, grad_outputs, *args, **kwargs)
+
     @functools.wraps(scale)
     def watched_scale(self: Any, outputs: Any) -> Any:
+        if not isinstance(outputs, (torch.Tensor, list, tuple)):
+            outputs = list(outputs)
         scaled = scale(self, outputs)
-        if isinstance(outputs, torch.Tensor) and scaled is not outputs:
-            # On the tensor itself, so that it goes when the tensor goes.
-            setattr(scaled, _UNSCALED, outputs.detach())
+        if scaled is not outputs:
+            try:
+                with plain():
+                    scaling.mark(self, scaled, outputs)
+            except Exception:
+                run = runs.current
+                if run is not None:
+                    run.notice("This GradScaler is of an unknown kind; losses that it has scaled are recorded scaled.")
         return scaled
 
     def stepped(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if optimizer in seen:
-            return
-        seen.add(optimizer)
         run = runs.current
         if run is not None:
-            prefix = "optimizer" if len(seen) == 1 else f"optimizer_{len(seen)}"
-            run.note_param(prefix, type(optimizer).__name__)
-            rates = {float(group["lr"]) for group in optimizer.param_groups if "lr" in group}
-            if len(rates) == 1:
-                run.note_param(f"{prefix}.lr", rates.pop())
+            optimizers.setdefault(run, _Optimizers()).note(run, optimizer)
 
     patches.set(torch.Tensor, "backward", watched_tensor_backward)
     patches.set(torch.autograd, "backward", watched_autograd_backward)
+    patches.set(torch.autograd, "grad", watched_autograd_grad)
     patches.set(torch.amp.GradScaler, "scale", watched_scale)
     # torch.optim hides its submodule of this name.
-    optimizers = import_module("torch.optim.optimizer")
-    patches.undo_with(optimizers.register_optimizer_step_post_hook(stepped).remove)
+    module = import_module("torch.optim.optimizer")
+    patches.undo_with(module.register_optimizer_step_post_hook(stepped).remove)
+
+
+class _Optimizers:
+    """The optimizers of one run, in the order of their first steps."""
+
+    def __init__(self) -> None:
+        self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._count = 0
+
+    def note(self, run: Run, optimizer: Any) -> None:
+        """Make an optimizer that is new here, and its rate, params of the run."""
+        if optimizer in self._seen:
+            return
+        self._seen.add(optimizer)
+        # Counted, for the loop of a grid search lets the one before go.
+        self._count += 1
+        if self._count > MOST_OPTIMIZERS:
+            run.notice(f"The cell made more than {MOST_OPTIMIZERS} optimizers; only the first ones became params.")
+            return
+        prefix = "optimizer" if self._count == 1 else f"optimizer_{self._count}"
+        run.note_param(prefix, type(optimizer).__name__)
+        rates = {float(group["lr"]) for group in optimizer.param_groups if "lr" in group}
+        if len(rates) == 1:
+            run.note_param(f"{prefix}.lr", rates.pop())
+
+
+def _is_loss_gradient(gradient: Any) -> bool:
+    """Tell whether a backward with this gradient starts at a loss: none, or one number, whatever it weighs."""
+    given = gradient if isinstance(gradient, (list, tuple)) else [gradient]
+    return all(item is None or getattr(item, "numel", lambda: 0)() == 1 for item in given)
+
+
+def _values(inputs: Any) -> Any:
+    return inputs.values() if isinstance(inputs, dict) else inputs
 
 
 def _reader(torch: Any, value: Any) -> Reader:
