@@ -287,7 +287,7 @@ def list_runs(options: argparse.Namespace) -> int:
     from .runs.words import terminal_safe
 
     page = search(open_server(), [], filter=options.filter)
-    rows = [("RUN", "NAME", "STATUS", "EXPERIMENT", "DATA")]
+    rows: list[tuple[str, ...]] = [("RUN", "NAME", "STATUS", "EXPERIMENT", "DATA")]
     for run in page.runs:
         data = ",".join(f"{used.name}@{used.version}" for used in run.data)
         rows.append((run.run_id[:8], *map(terminal_safe, (run.name, run.status, run.experiment, data))))

@@ -109,8 +109,8 @@ def test_a_role_of_the_projects_own_is_judged_too():
     found = verdicts(row("a", data("brain", "v1", OLD, external)), row("b", data("brain", "v2", NEW, other)))
     assert found["external"].same is False
     assert found["external"].statement == (
-        "The runs were given different external data: 'a' 5 files of 5 subjects of brain v1; "
-        "'b' 7 files of 7 subjects of brain v2."
+        "The runs were given different external data ('a': 5 files of 5 subjects of brain v1; "
+        "'b': 7 files of 7 subjects of brain v2)."
     )
 
 
