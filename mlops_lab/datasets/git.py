@@ -74,6 +74,12 @@ def dirty(path: str | os.PathLike[str] = ".", *, untracked: bool = False) -> boo
     return bool(_output(_folder(path), ("status", "--porcelain", "-z", f"--untracked-files={mode}")))
 
 
+def tracks(path: str | os.PathLike[str]) -> bool:
+    """Tell whether git knows the file at `path`: added, even if not committed yet."""
+    place = Path(path)
+    return bool(_output(_folder(place.parent), ("ls-files", "-z", "--", place.name)))
+
+
 def remote_url(path: str | os.PathLike[str] = ".") -> str | None:
     """Give the URL of the remote that the current branch follows (else origin, else the first), without credentials."""
     folder = _folder(path)

@@ -57,7 +57,7 @@ def code_tags(folder: Path | None) -> dict[str, str]:
     tags: dict[str, str] = {}
     path = notebook()
     place = path.parent if path is not None and path.is_absolute() else folder
-    top = _git(tags, place) if place is not None else None
+    top = _git(tags, place, path) if place is not None else None
     if path is not None:
         tags[names.SOURCE_TYPE] = "NOTEBOOK"
         tags[names.NOTEBOOK] = tags[names.SOURCE_NAME] = _relative(path, top)
@@ -68,8 +68,11 @@ def code_tags(folder: Path | None) -> dict[str, str]:
     return tags
 
 
-def _git(tags: dict[str, str], folder: Path) -> Path | None:
-    """Add the tags of the repository around `folder` and give its top; None, and no tags, where there is none."""
+def _git(tags: dict[str, str], folder: Path, code: Path | None) -> Path | None:
+    """Add the tags of the repository around `folder` and give its top; None, and no tags, where there is none.
+
+    A notebook (`code`) that git does not know is an uncommitted change too: the commit does not hold it.
+    """
     from ..datasets import git
 
     try:
@@ -77,7 +80,8 @@ def _git(tags: dict[str, str], folder: Path) -> Path | None:
         commit, branch = git.commit(folder), git.branch(folder)
         if commit:
             tags[names.GIT_COMMIT] = commit
-            tags[names.GIT_DIRTY] = "true" if git.dirty(folder) else "false"
+            unknown = code is not None and code.is_absolute() and not git.tracks(code)
+            tags[names.GIT_DIRTY] = "true" if unknown or git.dirty(folder) else "false"
         if branch:
             tags[names.GIT_BRANCH] = branch
     except MlopsLabError:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import active_run, note_dataset, sync, track, use_dataset
+from mlops_lab.tracking import active_run, lineage, note_dataset, sync, track, use_dataset
 from mlops_lab.tracking.errors import NoActiveRun
 from mlops_lab.tracking.synchronise import pending
 from tests.dvc_repositories import DvcRepository
@@ -203,6 +203,19 @@ def test_the_run_names_its_data_version(
     assert {entry["dataset"]["source_type"] for entry in inputs} == {"dvc"}
     versions = {tag["value"] for entry in inputs for tag in entry["tags"] if tag["key"] == "mlops_lab.version"}
     assert versions == {"v1.0.0", "v2.0.0"}
+
+
+def test_a_notebook_that_git_does_not_know_is_an_uncommitted_change(
+    demo_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(demo_project)
+    mine = demo_project / "mine.ipynb"
+    mine.write_text("{}")
+    monkeypatch.setenv("MLOPS_LAB_NOTEBOOK", str(mine))
+    assert lineage.code_tags(demo_project)["mlops_lab.git.dirty"] == "true"
+    for command in (["add", "mine.ipynb"], ["commit", "-qm", "My notebook"]):
+        subprocess.run(["git", *command], cwd=demo_project, check=True)
+    assert lineage.code_tags(demo_project)["mlops_lab.git.dirty"] == "false"
 
 
 def test_unknown_data_refuses_the_block_before_its_body(
