@@ -104,12 +104,20 @@ def test_the_right_password_is_told_from_a_wrong_one_and_from_none(accounts: str
 
 
 def test_a_user_without_rights_is_connected_and_sees_only_what_is_granted(accounts: str) -> None:
+    admin = TrackingServer(accounts, auth="basic", username="admin", password=ADMIN)
+    foreign = admin.create_experiment(f"not annas {secrets.token_hex(4)}")
     server = TrackingServer.of(check_login(anna(accounts)))
-    assert server.search_experiments() == []
-    with pytest.raises(Forbidden):
-        server.create_run("0")
+
+    def seen() -> set[str]:
+        return {found["experiment_id"] for found in server.search_experiments()}
+
+    before = seen()
+    assert not before & {"0", foreign}
+    for experiment in ("0", foreign):
+        with pytest.raises(Forbidden):
+            server.create_run(experiment)
     own = server.create_experiment(f"annas {secrets.token_hex(4)}")
-    assert [found["experiment_id"] for found in server.search_experiments()] == [own]
+    assert seen() == before | {own}
 
 
 def test_a_login_is_kept_in_one_private_file_and_in_no_environment(
