@@ -52,10 +52,12 @@ class Binding:
 
     def _end_open_runs(self, status: EndStatus) -> None:
         mlflow = sys.modules.get("mlflow")
+        if mlflow is None:
+            return
         while self.run_id and (stack := _stack()) and stack[-1].info.run_id not in self._earlier:
             left = len(stack)
             with contextlib.suppress(Exception):  # the server may be away; MLflow has dropped the run by then
-                mlflow.end_run(status)  # type: ignore[union-attr]
+                mlflow.end_run(status)
             if len(_stack()) >= left:
                 return
 

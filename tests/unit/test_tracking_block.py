@@ -6,7 +6,6 @@ import math
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,6 @@ from mlops_lab.tracking import active_run, lineage, note_dataset, sync, track, u
 from mlops_lab.tracking.errors import NoActiveRun
 from mlops_lab.tracking.synchronise import pending
 from tests.dvc_repositories import DvcRepository
-
-
-@pytest.fixture
-def server(mlflow_server: str, mlops_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrackingServer]:
-    """The server, and a process that is logged in to it."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
-    client = TrackingServer(mlflow_server)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def experiment(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"{request.node.name}-{tmp_path.name}"
 
 
 def tags(run: dict[str, Any]) -> dict[str, str]:

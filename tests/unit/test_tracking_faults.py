@@ -67,14 +67,6 @@ class _Pass(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(mlflow_server: str, mlops_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrackingServer]:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
-    client = TrackingServer(mlflow_server)
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def gateway(server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     made = Gateway(server.uri)
     threading.Thread(target=made.serve_forever, daemon=True).start()
@@ -83,11 +75,6 @@ def gateway(server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> Iterator
     made.open.set()
     made.shutdown()
     made.server_close()
-
-
-@pytest.fixture
-def experiment(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"{request.node.name}-{tmp_path.name}"
 
 
 def journal_of(experiment: str, key: str, time: int, *records: Metric | Artifact | End) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,6 @@ import pytest
 
 from mlops_lab.connection.rest import TrackingServer
 from tests.unit.test_tracking_block import history, params, tags
-
-
-@pytest.fixture
-def server(mlflow_server: str, mlops_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrackingServer]:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
-    client = TrackingServer(mlflow_server)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def experiment(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"{request.node.name}-{tmp_path.name}"
 
 
 def run_program(program: str, experiment: str, **environment: str) -> list[str]:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,19 +20,6 @@ from mlops_lab.tracking.errors import NoJournalPlace
 from mlops_lab.tracking.journal import Journal
 from mlops_lab.tracking.model import Start, Tag
 from tests.unit.test_tracking_block import artifacts, history, params, tags
-
-
-@pytest.fixture
-def server(mlflow_server: str, mlops_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrackingServer]:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
-    client = TrackingServer(mlflow_server)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def experiment(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"{request.node.name}-{tmp_path.name}"
 
 
 def test_steps_of_every_integer_like_kind_arrive(server: TrackingServer, experiment: str) -> None:

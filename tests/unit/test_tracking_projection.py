@@ -24,19 +24,6 @@ from mlops_lab.tracking.projection import Projector
 from tests.unit.test_tracking_block import history, params, tags
 
 
-@pytest.fixture
-def server(mlflow_server: str, mlops_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrackingServer]:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
-    client = TrackingServer(mlflow_server)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def experiment(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"{request.node.name}-{tmp_path.name}"
-
-
 def journal_of(experiment: str, key: str, points: int, end: bool = True) -> Path:
     written = Journal.create(Start(1, key, experiment, f"run {key}", 1_700_000_000_000, "ada", {"by": "test"}))
     for step in range(points):
