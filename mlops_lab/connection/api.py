@@ -28,6 +28,8 @@ class Api:
         Who we are; see :class:`~mlops_lab.connection.model.LoginRequest`.
     ca_bundle
         PEM file of a private certificate authority; empty for those that the machine trusts.
+    user
+        The name that the server knows us by, where that is known; by default `username`.
     timeout
         Seconds to wait for the server at any one point.
     """
@@ -41,6 +43,7 @@ class Api:
         password: str = "",
         token: str = "",
         ca_bundle: str = "",
+        user: str = "",
         timeout: float = 10.0,
     ) -> None:
         from mlops_lab.connection.transport import authorization
@@ -48,6 +51,7 @@ class Api:
         self.uri = clean_uri(uri)
         self.auth: AuthKind = auth
         self.ca_bundle = ca_bundle
+        self.user = user or username
         self.timeout = timeout
         self._headers = authorization(auth, username, password, token)
         self._client: httpx.Client | None = None

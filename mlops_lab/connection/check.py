@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
+import os
 from urllib.parse import urlsplit
 
+from mlops_lab.connection import certificate
 from mlops_lab.connection.errors import (
     ConnectionProblem,
     Forbidden,
     NotMlflow,
+    OtherName,
     Refused,
     SentElsewhere,
+    UnknownAuthority,
     Unreachable,
+    UntrustedCertificate,
     WrongCredentials,
     WrongScheme,
 )
 from mlops_lab.connection.model import LoginRequest
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.connection.session import Session, clean_uri
-from mlops_lab.connection.transport import not_mlflow, read_answer
+from mlops_lab.connection.transport import CA_HINT, not_mlflow, read_answer
 
 _SEARCH = "experiments/search"
 _ONE = {"max_results": 1}
@@ -39,7 +42,7 @@ def check_login(request: LoginRequest, timeout: float = 10.0) -> Session:
         username=request.username if request.auth == "basic" else "",
         password=request.password if request.auth == "basic" else "",
         token=request.token.strip() if request.auth == "token" else "",
-        ca_bundle=request.ca_bundle.strip(),
+        ca_bundle=_file(request.ca_bundle.strip()),
     )
     server = TrackingServer.of(session, timeout)
     try:
@@ -50,6 +53,11 @@ def check_login(request: LoginRequest, timeout: float = 10.0) -> Session:
     session.user = user or (session.username or None)
     session.server_version = version
     return session
+
+
+def _file(typed: str) -> str:
+    """Give a typed path in the form that holds everywhere: kernels run in other folders than this process."""
+    return os.path.abspath(os.path.expanduser(typed)) if typed else ""
 
 
 def _look(server: TrackingServer) -> str:
@@ -119,20 +127,23 @@ def _version(server: TrackingServer, anonymous: bool = False) -> str | None:
 
 
 def _better(server: TrackingServer, problem: ConnectionProblem) -> ConnectionProblem:
-    """Look whether `problem` only means that http was written for an https server, which is worth saying."""
+    """Look whether `problem` can be said more precisely: http written for https, or what the certificate says."""
     parts = urlsplit(server.uri)
-    if parts.scheme == "http" and parts.hostname and _speaks_tls(parts.hostname, parts.port or 80):
+    host = parts.hostname or ""
+    if parts.scheme == "http" and certificate.speaks_tls(host, parts.port or 80):
         return WrongScheme(f"{parts.netloc} speaks https, not http.", "Write the address with https:// in front.")
+    if not isinstance(problem, UntrustedCertificate):
+        return problem
+    shown = certificate.shown(host, parts.port or 443)
+    if isinstance(problem, UnknownAuthority) and shown.issuer:
+        signed = f"The certificate of {parts.netloc} is signed by '{shown.issuer}'"
+        if server.ca_bundle:
+            lacks = f"{signed}, which is not in {server.ca_bundle}."
+            return UnknownAuthority(lacks, "Ask the administrator for the present certificate of that authority.")
+        return UnknownAuthority(f"{signed}, an authority that this computer does not know.", CA_HINT)
+    if isinstance(problem, OtherName) and shown.names:
+        return OtherName(
+            f"The certificate of {parts.netloc} was issued for {' and '.join(shown.names[:4])}, not for {host}.",
+            "Use the name that the server's administrator gives.",
+        )
     return problem
-
-
-def _speaks_tls(host: str, port: int) -> bool:
-    # Nothing is sent over this connection but the handshake, so the certificate does not matter.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    try:
-        with socket.create_connection((host, port), timeout=2) as plain, context.wrap_socket(plain):
-            return True
-    except (OSError, ValueError):
-        return False

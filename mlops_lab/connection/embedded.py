@@ -71,7 +71,8 @@ def start(
         When the server cannot be started; the hint is the last line of its log where it has one.
     """
     place = folder()
-    for attempt in range(3):
+    lost = False
+    for _ in range(3):
         lock = launch.take_lock(place)
         if lock is None:
             found = _join_running(place, wait, report, time_limit)
@@ -82,7 +83,7 @@ def start(
             if cancelled and cancelled():
                 return EmbeddedServer(state="stopped")
             launch.sweep(place)
-            record = launch.spawn(place, lock, _choose_port(place, port, attempt), launch.interpreter(python))
+            record = launch.spawn(place, lock, _choose_port(place, port, lost), launch.interpreter(python))
         if not wait:
             return status()
         try:
@@ -90,6 +91,7 @@ def start(
         except _LostPort:
             if port is not None:
                 raise port_taken(port) from None
+            lost = True
     raise ServerFailed(
         "The embedded server did not start, because other programs keep taking its port.", "Try again in a moment."
     )
@@ -181,16 +183,19 @@ class _LostPort(Exception):
     """Somebody took the port between our look and the server's own bind."""
 
 
-def _choose_port(place: Path, asked: int | None, attempt: int) -> int:
+def _choose_port(place: Path, asked: int | None, lost: bool) -> int:
+    """Choose a port: a familiar one, or any where others took that in the very moment of this start."""
     if asked is not None:
         check_port(asked)
         return asked
+    if lost:
+        return launch.any_free_port()
     record = launch.read(place)
     # Neighbours come before what the system offers: its offers are also the ports of outgoing connections, one of
     # which may sit on ours when we want it again.
     wishes = [record.port] if record is not None and record.port else []
     wishes += range(DEFAULT_PORT, DEFAULT_PORT + NEIGHBOURS)
-    for port in wishes if attempt == 0 else []:
+    for port in wishes:
         if launch.is_free(port):
             return port
     return launch.any_free_port()

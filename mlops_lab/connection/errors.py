@@ -29,16 +29,30 @@ class Unreachable(ConnectionProblem):
     code: ClassVar[str] = "unreachable"
     http_status: ClassVar[int] = 502
 
-    def __init__(self, message: str, hint: str = "", status: int | None = None) -> None:
+    def __init__(
+        self, message: str, hint: str = "", status: int | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message, hint)
         self.status = status
         """The HTTP status, or None where no answer came at all."""
+        self.retry_after = retry_after
+        """Seconds that the server wants to be left alone, where it says so."""
 
 
 class UntrustedCertificate(Unreachable):
-    """The server's certificate is signed by an authority that this machine does not know."""
+    """The server's certificate does not prove who it is: unknown authority, another name, or out of date."""
 
     code: ClassVar[str] = "untrusted_certificate"
+
+
+class UnknownAuthority(UntrustedCertificate):
+    """The certificate is signed by an authority that this machine does not know; the login form asks for its file."""
+
+    code: ClassVar[str] = "unknown_authority"
+
+
+class OtherName(UntrustedCertificate):
+    """The certificate was issued for other names than the one in our address."""
 
 
 class WrongScheme(Unreachable):
@@ -59,6 +73,12 @@ class Forbidden(ConnectionProblem):
     code: ClassVar[str] = "forbidden"
 
 
+class ExperimentClosed(Forbidden):
+    """The server takes us, but this one experiment does not take our runs; another may, and sharing opens it."""
+
+    code: ClassVar[str] = "experiment_closed"
+
+
 class NotMlflow(ConnectionProblem):
     """Something answers there, but it is not an MLflow tracking server."""
 
@@ -67,6 +87,12 @@ class NotMlflow(ConnectionProblem):
 
 class SentElsewhere(NotMlflow):
     """The server answers with a redirect, which we never follow: the secret was issued for this address."""
+
+
+class WrongName(NotMlflow):
+    """421: the server runs, and does not answer to the name in our address."""
+
+    code: ClassVar[str] = "wrong_name"
 
 
 class BadAddress(ConnectionProblem):

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lab.connection.api import Api
-from mlops_lab.connection.errors import NotMlflow, Refused
+from mlops_lab.connection.errors import Forbidden, NotMlflow, Refused
 from mlops_lab.connection.session import Session
+from mlops_lab.connection.sharing import explain
 
 MAX_ENTRIES_PER_BATCH = 1000
 """Metrics, params and tags of one batch, counted together."""
@@ -42,6 +43,7 @@ class TrackingServer(Api):
             password=session.password,
             token=session.token,
             ca_bundle=session.ca_bundle,
+            user=session.user or "",
             timeout=timeout,
         )
 
@@ -112,17 +114,21 @@ class TrackingServer(Api):
         ------
         Refused
             When an experiment of that name was deleted: MLflow keeps the name until it is purged.
+        ExperimentClosed
+            When it is somebody else's, or would have to be created and we may not.
         """
-        experiment = self.experiment_by_name(name)
+        experiment = self._visible(name)
         if experiment is None:
             try:
                 return self.create_experiment(name)
             except Refused as refusal:
                 if refusal.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                experiment = self.experiment_by_name(name)
+                experiment = self._visible(name)
                 if experiment is None:
                     raise
+            except Forbidden as refusal:
+                raise explain(self, refusal, name, "create") from refusal
         if experiment.get("lifecycle_stage") == "deleted":
             raise Refused(
                 f"The experiment '{name}' was deleted on the server.",
@@ -130,6 +136,12 @@ class TrackingServer(Api):
                 error_code="RESOURCE_DELETED",
             )
         return str(experiment["experiment_id"])
+
+    def _visible(self, name: str) -> dict[str, Any] | None:
+        try:
+            return self.experiment_by_name(name)
+        except Forbidden as refusal:
+            raise explain(self, refusal, name, "read") from refusal
 
     # Runs
 

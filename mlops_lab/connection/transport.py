@@ -7,6 +7,8 @@ import ipaddress
 import os
 import re
 import ssl
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -18,19 +20,30 @@ from mlops_lab.connection.errors import (
     ConnectionProblem,
     Forbidden,
     NotMlflow,
+    OtherName,
     Refused,
     SentElsewhere,
+    UnknownAuthority,
     Unreachable,
     UntrustedCertificate,
     WrongCredentials,
+    WrongName,
     WrongScheme,
 )
 from mlops_lab.connection.model import AuthKind
 from mlops_lab.connection.session import origin
 
 _PATIENCE = {408, 425, 429}
+_BEHIND_A_PROXY = {502, 503, 504}
 _NO_TLS_THERE = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"}
+_NO_SUCH_NAME = ("name or service not known", "nodename nor servname", "name resolution", "no address associated")
 _LONGEST_MESSAGE = 500
+
+
+CA_HINT = (
+    "Ask the administrator for the certificate of that authority (a file such as ca.crt) and give the file's path under "
+    "'Private certificate authority'; in a notebook: %mlops_login URI --ca FILE."
+)
 
 
 def authorization(auth: AuthKind, username: str, password: str, token: str) -> dict[str, str]:
@@ -86,6 +99,11 @@ def _trust(ca_bundle: str) -> ssl.SSLContext:
     if ca_bundle:
         try:
             return ssl.create_default_context(cafile=os.path.expanduser(ca_bundle))
+        except FileNotFoundError:
+            raise BadAddress(
+                f"There is no certificate file {ca_bundle} on the computer that JupyterLab runs on.",
+                "Upload the file that the administrator gave (such as ca.crt) and give its path there.",
+            ) from None
         except (OSError, ssl.SSLError):
             raise BadAddress(
                 f"The certificate file {ca_bundle} cannot be read as PEM.",
@@ -119,7 +137,7 @@ def explain_failure(error: httpx.RequestError, uri: str) -> ConnectionProblem:
             f"{host} did not answer in time.", "Check the address, the network or VPN, and whether the server is up."
         )
     text = str(error).lower()
-    if "name or service not known" in text or "nodename nor servname" in text or "name resolution" in text:
+    if any(words in text for words in _NO_SUCH_NAME):
         return Unreachable(
             f"There is no computer named {urlsplit(uri).hostname} on this network.",
             "Check the spelling, and the network or VPN.",
@@ -135,14 +153,17 @@ def _certificate(error: ssl.SSLCertVerificationError, host: str) -> UntrustedCer
     detail = error.verify_message or ""
     if "expired" in detail:
         return UntrustedCertificate(f"The certificate of {host} has expired.", "Ask its administrator to renew it.")
-    if "mismatch" in detail.lower() or "not valid for" in detail:
+    if "not yet valid" in detail:
         return UntrustedCertificate(
+            f"The certificate of {host} is not valid yet.", "Check the clock of this computer, then ask its administrator."
+        )
+    if "mismatch" in detail.lower() or "not valid for" in detail:
+        return OtherName(
             f"The certificate of {host} was issued for another name.",
             "Use the name that the server's administrator gives.",
         )
-    return UntrustedCertificate(
-        f"The certificate of {host} is signed by an authority that this computer does not know.",
-        "Ask the administrator for the CA certificate (a PEM file) and give its path as CA bundle.",
+    return UnknownAuthority(
+        f"The certificate of {host} is signed by an authority that this computer does not know.", CA_HINT
     )
 
 
@@ -174,14 +195,58 @@ def check_status(response: httpx.Response, uri: str) -> None:
     if status == 403:
         raise _forbidden(host, error_code, detail, response)
     if status in _PATIENCE or (status >= 500 and status != 501):
-        raise Unreachable(
-            f"{host} cannot serve us at the moment (HTTP {status}{': ' + detail if detail else ''}).",
-            "Try again in a moment; if it stays, tell the server's administrator.",
-            status=status,
-        )
+        raise _asks_for_patience(host, detail, response)
     if not error_code and status in (404, 405):
         raise not_mlflow(uri)
+    if not error_code and status == 413:
+        raise Refused(
+            f"{host} does not take a request of this size (HTTP 413).",
+            "Ask the administrator of the proxy in front of MLflow to allow larger ones.",
+            status=status,
+        )
+    if not error_code and status == 421:
+        raise WrongName(
+            f"The server does not answer to the name {host} (HTTP 421).",
+            "Use the address that its administrator gives; its name stands in the server's certificate.",
+        )
     raise Refused(detail or f"{host} refused the request (HTTP {status}).", error_code=error_code, status=status)
+
+
+def _asks_for_patience(host: str, detail: str, response: httpx.Response) -> Unreachable:
+    status = response.status_code
+    wait = _retry_after(response.headers.get("retry-after", ""))
+    again = "in a minute" if wait is None else f"in {wait:.0f} second{'' if round(wait) == 1 else 's'}"
+    if status == 429:
+        return Unreachable(
+            f"{host} has had too many requests from this computer and asks it to wait (HTTP 429).",
+            f"Try again {again}; wrong passwords count too.",
+            status=status,
+            retry_after=wait,
+        )
+    reason = f"HTTP {status}{': ' + detail if detail else ''}"
+    if status in _BEHIND_A_PROXY:
+        return Unreachable(
+            f"The MLflow server behind {host} does not answer at the moment ({reason}).",
+            f"It may be starting again: try again {again}; if it stays, tell its administrator.",
+            status=status,
+            retry_after=wait,
+        )
+    return Unreachable(
+        f"{host} cannot serve us at the moment ({reason}).",
+        "Try again in a moment; if it stays, tell the server's administrator.",
+        status=status,
+        retry_after=wait,
+    )
+
+
+def _retry_after(text: str) -> float | None:
+    """Read the header ``Retry-After``, which gives seconds or a date; None where it gives neither."""
+    if re.fullmatch(r"[0-9]{1,9}", text.strip()):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 def not_mlflow(uri: str) -> NotMlflow:
@@ -198,9 +263,14 @@ def _redirect(response: httpx.Response, uri: str) -> ConnectionProblem:
     here = origin(uri)
     if there is None or here is None:
         return not_mlflow(uri)
-    if there[:2] == ("https", here[1]) and here[0] == "http":
-        return WrongScheme(f"{urlsplit(uri).netloc} wants https.", "Write the address with https:// in front.")
     place = f"{there[0]}://{urlsplit(target).netloc.rpartition('@')[2]}"
+    if there[:2] == ("https", here[1]) and here[0] == "http":
+        return WrongScheme(f"{urlsplit(uri).netloc} wants https.", f"Write the address like this: {place}")
+    if here[0] == "http" and there[0] == "https" and here[2] == there[2]:
+        return WrongScheme(
+            f"{urlsplit(uri).netloc} wants https, and goes by another name: {place}.",
+            "If that is the tracking server, log in with that address.",
+        )
     if there != here:
         return SentElsewhere(
             f"{uri} sends us on to {place}; nothing secret was sent there.",
@@ -231,5 +301,6 @@ def _detail(response: httpx.Response) -> tuple[str, str]:
         return "", ""
     if not isinstance(document, dict) or not isinstance(document.get("error_code"), str):
         return "", ""
-    message = " ".join(str(document.get("message", "")).split())
+    # MLflow appends the statement of its database, with values that are none of the reader's business.
+    message = " ".join(str(document.get("message", "")).split()).partition(" [SQL:")[0]
     return document["error_code"], message[:_LONGEST_MESSAGE]

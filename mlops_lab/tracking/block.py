@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from .. import connection
-from ..connection.errors import ConnectionProblem, NotConnected, Refused
+from ..connection.errors import ConnectionProblem, ExperimentClosed, NotConnected, Refused
 from ..errors import MlopsLabError
 from . import capture, fluent, lineage, screen, secrets
 from .flusher import Keeper, Sender
@@ -26,6 +26,7 @@ from .literals import literals
 from .model import SCHEMA_VERSION, End, EndStatus, Start, sound
 from .projection import Projector
 from .run import Run, runs
+from .screen import ELSEWHERE
 from .seeding import seed_everything
 
 FIRST_ANSWER = 5.0
@@ -279,6 +280,8 @@ def _server() -> Any:
 def _kept(problem: MlopsLabError | None) -> str:
     if isinstance(problem, NotConnected):
         return "No MLflow server is connected; the run is kept on this computer and is sent when you log in."
+    if isinstance(problem, ExperimentClosed):
+        return f"{problem} The run is kept on this computer until it can be sent; {ELSEWHERE}"
     reason = problem.message if problem is not None else "The server does not answer."
     return f"{reason} The run is kept on this computer and is sent when the server takes it."
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..connection.errors import ConnectionProblem, NotConnected, Refused
+from ..connection.errors import ConnectionProblem, NotConnected, Refused, Unreachable
 from ..errors import MlopsLabError
 from .errors import SendingFailed
 from .journal import Journal
@@ -23,6 +23,8 @@ TICK = 1.0
 FSYNC_EVERY = 5.0
 LONGEST_WAIT = 30.0
 """Seconds between two attempts when a server has been away for long."""
+LONGEST_REST = 300.0
+"""Seconds for which a server may ask to be left alone; one that asks for hours is asked again all the same."""
 
 
 def unforeseen(error: Exception) -> MlopsLabError:
@@ -30,6 +32,12 @@ def unforeseen(error: Exception) -> MlopsLabError:
     if isinstance(error, OSError):
         return SendingFailed(f"The disk does not let us go on ({error.strerror or type(error).__name__}).")
     return SendingFailed(f"The run cannot be sent ({type(error).__name__}: {error}).")
+
+
+def rest_of(error: MlopsLabError) -> float:
+    """Give the seconds for which the server asked to be left alone, within reason; 0 where it did not."""
+    asked = error.retry_after if isinstance(error, Unreachable) else None
+    return min(asked or 0.0, LONGEST_REST)
 
 
 class Keeper:
@@ -93,6 +101,8 @@ class Sender:
         self._wake = threading.Event()
         self._finishing = False
         self._stopped = False
+        self._not_before = 0.0
+        """When the server wants to be asked again, on the monotonic clock."""
         self._thread = threading.Thread(target=self._work, name="mlops_lab sender", daemon=True)
 
     def start(self) -> None:
@@ -107,6 +117,8 @@ class Sender:
         """
         self._finishing = True
         self._wake.set()
+        if self._not_before - time.monotonic() > limit:
+            limit = 0.0  # it asked to be left alone for longer than anybody waits here
         try:
             if self._thread.ident is not None:
                 self._thread.join(timeout=limit)
@@ -127,6 +139,10 @@ class Sender:
             while not self._stopped:
                 self._wake.wait(pause)
                 self._wake.clear()
+                rest = self._not_before - time.monotonic()
+                if rest > 0:
+                    pause = rest
+                    continue
                 try:
                     done = self._projector.push()
                     self.problem, pause = None, TICK
@@ -135,7 +151,9 @@ class Sender:
                     known = self.problem is not None
                     self.problem = error
                     self._projector.forget_server()
-                    if self._finishing and (known or isinstance(error, NotConnected)):
+                    wait = rest_of(error)
+                    self._not_before = time.monotonic() + wait
+                    if self._finishing and not wait and (known or isinstance(error, NotConnected)):
                         return  # a server that was away already had its last chance
                     worth_a_try = isinstance(error, ConnectionProblem) and not isinstance(error, Refused)
                     pause = min(pause * 2, LONGEST_WAIT) if worth_a_try else LONGEST_WAIT

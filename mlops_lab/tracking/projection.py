@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ..connection import tags as names
-from ..connection.errors import NotMlflow, Refused, Unreachable
+from ..connection.errors import ExperimentClosed, Forbidden, NotMlflow, Refused, Unreachable
+from ..connection.sharing import explain
 from . import journal
 from .errors import RunElsewhere, RunGone
 from .locks import FileLock
@@ -60,10 +61,15 @@ class Projector:
         The journal's folder.
     open_server
         Gives the server we are logged in to now; asked again after every failure, so that a login is followed.
+    otherwise
+        Experiment for a run that its own experiment does not take; empty: such a run waits.
     """
 
-    def __init__(self, folder: Path, open_server: Callable[[], TrackingServer]) -> None:
+    def __init__(self, folder: Path, open_server: Callable[[], TrackingServer], otherwise: str = "") -> None:
         self.folder = folder
+        self.experiment = ""
+        """Where the run was sent, once that is known."""
+        self._otherwise = otherwise
         self.position = self._load()
         self._open_server = open_server
         self._lock = FileLock(folder / journal.PROJECTION_LOCK)
@@ -137,6 +143,15 @@ class Projector:
         if self.position.complete:
             return True
         run_id = self.ensure_run()
+        try:
+            return self._push(run_id)
+        except ExperimentClosed:
+            raise
+        except Forbidden as refusal:
+            assert self._server is not None
+            raise explain(self._server, refusal, self.start.experiment, "continue") from refusal
+
+    def _push(self, run_id: str) -> bool:
         if self.position.ended:
             self._send_postponed(run_id)
             return True
@@ -163,16 +178,31 @@ class Projector:
         return self.position.ended
 
     def _find_or_create(self, server: TrackingServer) -> tuple[str, str]:
-        experiment_id = server.ensure_experiment(self.start.experiment)
+        try:
+            return self._in_experiment(server, self.start.experiment)
+        except (ExperimentClosed, Refused) as refusal:
+            closed = isinstance(refusal, ExperimentClosed) or refusal.error_code == "RESOURCE_DELETED"
+            if not (closed and self._otherwise) or self.position.run_id:
+                raise
+        return self._in_experiment(server, self._otherwise)
+
+    def _in_experiment(self, server: TrackingServer, experiment: str) -> tuple[str, str]:
+        experiment_id = server.ensure_experiment(experiment)
         found = server.find_run([experiment_id], names.RUN_KEY, self.start.run_key)
         if found is not None:
+            self.experiment = experiment
             return experiment_id, str(found["info"]["run_id"])
         if self.position.run_id:
             raise RunElsewhere(
                 f"The run {self.start.run_name} was begun on {self.position.uri}.",
                 "Log in to that server to send the rest.",
             )
-        return experiment_id, self._create(server, experiment_id)
+        try:
+            run_id = self._create(server, experiment_id)
+        except Forbidden as refusal:
+            raise explain(server, refusal, experiment, "add") from refusal
+        self.experiment = experiment
+        return experiment_id, run_id
 
     def _send_postponed(self, run_id: str) -> None:
         while self.position.postponed:
