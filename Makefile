@@ -32,6 +32,7 @@ lint: $(STAMPS)/test $(STAMPS)/frontend ## Check style, types and import rules, 
 	@echo "== Style, types and import rules"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/python -m mypy --strict mlops_lab
+	@MYPYPATH=mlflow_server/mlflow:mlflow_server $(BIN)/python -m mypy --strict mlflow_server/mlflow/mlops_server mlflow_server/operate
 	@$(BIN)/lint-imports
 	@cd mlops_lab/frontend && $(JLPM) lint:check && $(JLPM) typecheck && $(JLPM) test
 

@@ -123,7 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
     compared = add(runs, "compare", compare_runs, "compare two or more runs")
     compared.add_argument("runs", nargs="+", metavar="RUN", help="run id, its beginning, or run name")
 
-    add(groups, "sync", sync_journals, "send what a dead server or kernel left on this machine")
+    sync = add(groups, "sync", sync_journals, "send what a dead server or kernel left on this machine")
+    sync.add_argument("--experiment", metavar="NAME", help="where to send runs that their own experiment does not take")
     return parser
 
 
@@ -307,7 +308,7 @@ def sync_journals(options: argparse.Namespace) -> int:
     """Project every journal that was left behind."""
     from .tracking import sync
 
-    result = sync()
+    result = sync(experiment=options.experiment)
     return show(options, result, str(result))
 
 

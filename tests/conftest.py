@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-pytest_plugins = ["tests.dvc_repositories", "tests.jupyter_servers", "tests.mlflow_servers"]
+pytest_plugins = [
+    "tests.dvc_repositories",
+    "tests.jupyter_servers",
+    "tests.mlflow_servers",
+    "tests.production_stack",
+    "tests.web_sites",
+    "tests.stack.services",
+]
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

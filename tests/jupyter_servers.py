@@ -40,6 +40,10 @@ class JupyterServer:
         """Call our API and read the answer."""
         return self.request(method, path, **options).json()
 
+    def files(self) -> list[Path]:
+        """Every file that JupyterLab or its user wrote: notebooks, settings, workspaces, logs, sessions."""
+        return [file for place in (self.root, self.log.parent) for file in place.rglob("*") if file.is_file()]
+
     def stop(self) -> None:
         """End it as Ctrl-C twice would."""
         if self.process.poll() is None:

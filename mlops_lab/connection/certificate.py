@@ -59,9 +59,9 @@ def _handshake(host: str, port: int) -> bytes | None:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with socket.create_connection((host, port), timeout=PATIENCE) as plain:
-            with context.wrap_socket(plain, server_hostname=host) as tls:
-                return tls.getpeercert(binary_form=True) or b""
+        plain = socket.create_connection((host, port), timeout=PATIENCE)
+        with plain, context.wrap_socket(plain, server_hostname=host) as tls:
+            return tls.getpeercert(binary_form=True) or b""
     except (OSError, ValueError):
         return None
 

@@ -18,7 +18,8 @@ class LoginRequest(msgspec.Struct, forbid_unknown_fields=True):
     password: str = ""
     token: str = ""
     ca_bundle: str = ""
-    """Path of a PEM file with the hospital's private certificate authority; empty for the system's."""
+    """Path of a PEM file with the hospital's private certificate authority, in the panel also relative to the folder
+    that JupyterLab serves; empty for the system's."""
 
     def __repr__(self) -> str:
         # A request that ends up in a log or a traceback must not take its secret along.

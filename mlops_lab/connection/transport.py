@@ -41,7 +41,7 @@ _LONGEST_MESSAGE = 500
 
 
 CA_HINT = (
-    "Ask the administrator for the certificate of that authority (a file such as ca.crt) and give the file's path under "
+    "Ask the administrator for the certificate of that authority (a file such as ca.crt) and give its path under "
     "'Private certificate authority'; in a notebook: %mlops_login URI --ca FILE."
 )
 
@@ -155,7 +155,8 @@ def _certificate(error: ssl.SSLCertVerificationError, host: str) -> UntrustedCer
         return UntrustedCertificate(f"The certificate of {host} has expired.", "Ask its administrator to renew it.")
     if "not yet valid" in detail:
         return UntrustedCertificate(
-            f"The certificate of {host} is not valid yet.", "Check the clock of this computer, then ask its administrator."
+            f"The certificate of {host} is not valid yet.",
+            "Check the clock of this computer, then ask its administrator.",
         )
     if "mismatch" in detail.lower() or "not valid for" in detail:
         return OtherName(
@@ -196,6 +197,11 @@ def check_status(response: httpx.Response, uri: str) -> None:
         raise _forbidden(host, error_code, detail, response)
     if status in _PATIENCE or (status >= 500 and status != 501):
         raise _asks_for_patience(host, detail, response)
+    if status == 421:
+        raise WrongName(
+            f"The server does not answer to the name {host} (HTTP 421).",
+            detail or "Use the address that its administrator gives; its name stands in the server's certificate.",
+        )
     if not error_code and status in (404, 405):
         raise not_mlflow(uri)
     if not error_code and status == 413:
@@ -203,11 +209,6 @@ def check_status(response: httpx.Response, uri: str) -> None:
             f"{host} does not take a request of this size (HTTP 413).",
             "Ask the administrator of the proxy in front of MLflow to allow larger ones.",
             status=status,
-        )
-    if not error_code and status == 421:
-        raise WrongName(
-            f"The server does not answer to the name {host} (HTTP 421).",
-            "Use the address that its administrator gives; its name stands in the server's certificate.",
         )
     raise Refused(detail or f"{host} refused the request (HTTP {status}).", error_code=error_code, status=status)
 
@@ -217,26 +218,15 @@ def _asks_for_patience(host: str, detail: str, response: httpx.Response) -> Unre
     wait = _retry_after(response.headers.get("retry-after", ""))
     again = "in a minute" if wait is None else f"in {wait:.0f} second{'' if round(wait) == 1 else 's'}"
     if status == 429:
-        return Unreachable(
-            f"{host} has had too many requests from this computer and asks it to wait (HTTP 429).",
-            f"Try again {again}; wrong passwords count too.",
-            status=status,
-            retry_after=wait,
-        )
-    reason = f"HTTP {status}{': ' + detail if detail else ''}"
-    if status in _BEHIND_A_PROXY:
-        return Unreachable(
-            f"The MLflow server behind {host} does not answer at the moment ({reason}).",
-            f"It may be starting again: try again {again}; if it stays, tell its administrator.",
-            status=status,
-            retry_after=wait,
-        )
-    return Unreachable(
-        f"{host} cannot serve us at the moment ({reason}).",
-        "Try again in a moment; if it stays, tell the server's administrator.",
-        status=status,
-        retry_after=wait,
-    )
+        message = f"{host} asks this computer to wait (HTTP 429): {detail or 'it sent too many requests.'}"
+        hint = f"Try again {again}; wrong passwords count too."
+    elif status in _BEHIND_A_PROXY:
+        message = f"The MLflow server behind {host} does not answer at the moment (HTTP {status})."
+        hint = f"It may be starting again: try again {again}; if it stays, tell its administrator."
+    else:
+        message = f"{host} cannot serve us at the moment (HTTP {status}{': ' + detail if detail else ''})."
+        hint = "Try again in a moment; if it stays, tell the server's administrator."
+    return Unreachable(message, hint, status=status, retry_after=wait)
 
 
 def _retry_after(text: str) -> float | None:

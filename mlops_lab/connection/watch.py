@@ -8,15 +8,18 @@ import time
 import msgspec
 
 from mlops_lab.connection.check import check_login
-from mlops_lab.connection.errors import ConnectionProblem, Unreachable
+from mlops_lab.connection.errors import ConnectionProblem, Unreachable, WrongCredentials
 from mlops_lab.connection.model import LoginRequest
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.connection.session import Session
+from mlops_lab.connection.transport import check_status
 
 FRESH = 2.0
 """Seconds for which an answer is good enough."""
 THOROUGH = 60.0
-"""Seconds after which the whole login is checked again: a password may have been withdrawn, a database be down."""
+"""Seconds after which the whole login is checked again: a password may have been withdrawn, a database be down.
+
+So long too is a refused password remembered: servers count them, and a panel that asks must not shut its owner out."""
 PATIENCE = 2.0
 """Seconds to wait for a server that may hang."""
 
@@ -59,7 +62,8 @@ class Watch:
             if known is not None:
                 return known
             thorough = self._about != about or time.monotonic() - self._checked > THOROUGH
-            finding = self._check(session) if thorough or self._finding.problem else self._glance(server)
+            before = self._finding if self._about == about else Finding()
+            finding = self._check(session, before) if thorough or before.problem else self._glance(server)
             with self._lock:
                 self._about, self._finding, self._looked = about, finding, time.monotonic()
                 if thorough or finding.session is not None:
@@ -70,15 +74,18 @@ class Watch:
 
     def _remembered(self, about: LoginRequest) -> Finding | None:
         with self._lock:
-            fresh = self._about == about and time.monotonic() - self._looked < FRESH
+            holds = THOROUGH if isinstance(self._finding.problem, WrongCredentials) else FRESH
+            fresh = self._about == about and time.monotonic() - self._looked < holds
             return self._finding if fresh else None
 
     @staticmethod
-    def _check(session: Session) -> Finding:
+    def _check(session: Session, before: Finding) -> Finding:
         try:
             checked = check_login(session.request(), PATIENCE)
         except ConnectionProblem as problem:
-            return Finding(problem=problem)
+            # A server that counts logins, many of them from this address, is there: what was known of ours stands.
+            counted = isinstance(problem, Unreachable) and problem.status == 429
+            return before if counted else Finding(problem=problem)
         complete = msgspec.structs.replace(session, user=checked.user, server_version=checked.server_version)
         return Finding(session=complete)
 
@@ -87,14 +94,8 @@ class Watch:
         try:
             # Without our secret, and any answer will do: a gateway may not know the path, but it is there.
             response = server.raw("GET", "/health", anonymous=True, timeout=PATIENCE)
+            if response.status_code >= 500:
+                check_status(response, server.uri)
         except ConnectionProblem as problem:
             return Finding(problem=problem)
-        if response.status_code >= 500:
-            return Finding(
-                problem=Unreachable(
-                    f"The tracking server has a problem of its own (HTTP {response.status_code}).",
-                    "Try again in a moment; if it stays, tell its administrator.",
-                    status=response.status_code,
-                )
-            )
         return Finding()

@@ -21,6 +21,7 @@ from .. import wire
 from ..connection.model import ConnectionState, LoginRequest
 from ..datasets.model import Catalogue
 from ..runs.model import Comparison, Experiment, RunPage
+from ..tracking.model import WaitingRun
 from ..training.model import CellRequest, CellSource, Recipe
 from .server.comparison import ComparisonRequest
 from .server.connection import StartRequest
@@ -37,6 +38,7 @@ DOCUMENTS: tuple[type[msgspec.Struct], ...] = (
     KernelEnvironment,
     Experiment,
     RunPage,
+    WaitingRun,
     ComparisonRequest,
     Comparison,
 )

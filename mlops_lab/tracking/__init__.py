@@ -15,20 +15,24 @@ if TYPE_CHECKING:
     from .data import use_dataset as use_dataset
     from .model import Progress as Progress
     from .model import SyncReport as SyncReport
+    from .model import WaitingRun as WaitingRun
     from .run import Run as Run
     from .run import active_run as active_run
     from .synchronise import sync as sync
+    from .synchronise import waiting as waiting
 
 _WHERE = {
     "Block": "block",
     "Progress": "model",
     "Run": "run",
     "SyncReport": "model",
+    "WaitingRun": "model",
     "active_run": "run",
     "note_dataset": "data",
     "sync": "synchronise",
     "track": "block",
     "use_dataset": "data",
+    "waiting": "synchronise",
 }
 
 __all__ = list(_WHERE)

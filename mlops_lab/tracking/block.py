@@ -19,6 +19,7 @@ from .. import connection
 from ..connection.errors import ConnectionProblem, ExperimentClosed, NotConnected, Refused
 from ..errors import MlopsLabError
 from . import capture, fluent, lineage, screen, secrets
+from .errors import ELSEWHERE
 from .flusher import Keeper, Sender
 from .interrupts import Shield
 from .journal import Journal
@@ -26,7 +27,6 @@ from .literals import literals
 from .model import SCHEMA_VERSION, End, EndStatus, Start, sound
 from .projection import Projector
 from .run import Run, runs
-from .screen import ELSEWHERE
 from .seeding import seed_everything
 
 FIRST_ANSWER = 5.0
@@ -247,7 +247,7 @@ class Block:
         except ConnectionProblem as problem:
             self._projector.forget_server()
             run.notices.append(_kept(problem))
-            self._sender.problem = problem
+            self._sender.note(problem)
         self._sender.start()
 
     def _abandon(self) -> None:
@@ -281,7 +281,7 @@ def _kept(problem: MlopsLabError | None) -> str:
     if isinstance(problem, NotConnected):
         return "No MLflow server is connected; the run is kept on this computer and is sent when you log in."
     if isinstance(problem, ExperimentClosed):
-        return f"{problem} The run is kept on this computer until it can be sent; {ELSEWHERE}"
+        return f"{problem} The run is kept on this computer until then. {ELSEWHERE}"
     reason = problem.message if problem is not None else "The server does not answer."
     return f"{reason} The run is kept on this computer and is sent when the server takes it."
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ..errors import MlopsLabError
 
+ELSEWHERE = "%mlops_sync --experiment NAME (or mlops-lab sync --experiment NAME) sends it to another one."
+"""What a person can do with a run that its experiment does not take."""
+
 
 class TrackingError(MlopsLabError):
     """Base of this room's errors."""
@@ -43,6 +46,12 @@ class RunElsewhere(TrackingError):
 
     code = "run_elsewhere"
     http_status = 409
+
+
+class NoExperimentName(TrackingError):
+    """What was given as the name of an experiment is none."""
+
+    code = "no_experiment_name"
 
 
 class NoActiveRun(TrackingError):

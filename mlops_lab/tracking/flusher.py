@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..connection.errors import ConnectionProblem, NotConnected, Refused, Unreachable
+from ..connection.errors import ConnectionProblem, NotConnected, Refused, Unreachable, WrongCredentials
 from ..errors import MlopsLabError
 from .errors import SendingFailed
 from .journal import Journal
@@ -23,6 +23,8 @@ TICK = 1.0
 FSYNC_EVERY = 5.0
 LONGEST_WAIT = 30.0
 """Seconds between two attempts when a server has been away for long."""
+COUNTED_WAIT = 60.0
+"""Seconds to the next attempt after a refused password: servers count them, and could shut the person out."""
 LONGEST_REST = 300.0
 """Seconds for which a server may ask to be left alone; one that asks for hours is asked again all the same."""
 
@@ -103,6 +105,8 @@ class Sender:
         self._stopped = False
         self._not_before = 0.0
         """When the server wants to be asked again, on the monotonic clock."""
+        self._deadline = float("inf")
+        """When nobody waits for us any more."""
         self._thread = threading.Thread(target=self._work, name="mlops_lab sender", daemon=True)
 
     def start(self) -> None:
@@ -110,17 +114,21 @@ class Sender:
         if self._thread.ident is None:
             self._thread.start()
 
+    def note(self, problem: MlopsLabError) -> None:
+        """Take note why nothing can be sent now, and for how long the server wants to be left alone."""
+        self.problem = problem
+        self._not_before = time.monotonic() + rest_of(problem)
+
     def finish(self, limit: float) -> bool:
         """Send the rest, for at most `limit` seconds; True when the server has everything.
 
         A Ctrl-C may end the wait early and does no other harm: the journal keeps what is left.
         """
+        self._deadline = time.monotonic() + limit
         self._finishing = True
         self._wake.set()
-        if self._not_before - time.monotonic() > limit:
-            limit = 0.0  # it asked to be left alone for longer than anybody waits here
         try:
-            if self._thread.ident is not None:
+            if self._thread.ident is not None and self._not_before <= self._deadline:
                 self._thread.join(timeout=limit)
         finally:
             self.let_go()
@@ -143,20 +151,23 @@ class Sender:
                 if rest > 0:
                     pause = rest
                     continue
+                last = self._finishing
                 try:
                     done = self._projector.push()
                     self.problem, pause = None, TICK
                 except Exception as failure:
                     error = failure if isinstance(failure, MlopsLabError) else unforeseen(failure)
                     known = self.problem is not None
-                    self.problem = error
+                    self.note(error)
                     self._projector.forget_server()
-                    wait = rest_of(error)
-                    self._not_before = time.monotonic() + wait
-                    if self._finishing and not wait and (known or isinstance(error, NotConnected)):
-                        return  # a server that was away already had its last chance
+                    # A server that was away already had its last chance, unless it says when to come again.
+                    over = self._not_before > self._deadline if rest_of(error) else known
+                    if last and (over or isinstance(error, NotConnected)):
+                        return
                     worth_a_try = isinstance(error, ConnectionProblem) and not isinstance(error, Refused)
                     pause = min(pause * 2, LONGEST_WAIT) if worth_a_try else LONGEST_WAIT
+                    if isinstance(error, WrongCredentials):
+                        pause = COUNTED_WAIT
                     if self._finishing:
                         pause = min(pause, TICK)
                     continue

@@ -113,6 +113,8 @@ class Position(msgspec.Struct):
     """The server has the final status, and everything before it but what was postponed."""
     postponed: list[Artifact] = []
     """Files that a gateway in front of the server refuses; tried again after the end."""
+    closed: str = ""
+    """Why the run's experiment does not take it, as the server last said."""
 
     @property
     def complete(self) -> bool:
@@ -147,6 +149,16 @@ class Progress(msgspec.Struct):
     notices: list[str]
 
 
+class WaitingRun(msgspec.Struct):
+    """A run of which a part is on this computer only, and which nobody is sending."""
+
+    run_key: str
+    name: str
+    experiment: str
+    reason: str
+    """Why its experiment does not take it, and what to do; empty where it only waits for its turn."""
+
+
 class SyncedRun(msgspec.Struct):
     """What became of one journal in a sync."""
 
@@ -155,6 +167,10 @@ class SyncedRun(msgspec.Struct):
     run_id: str | None
     status: Literal["sent", "waiting", "failed"]
     message: str = ""
+    experiment: str = ""
+    """Where it was sent; empty while it was not."""
+    redirected: bool = False
+    """It was sent to another experiment than it was begun for, as the user asked."""
 
 
 class SyncReport(msgspec.Struct):
@@ -170,7 +186,11 @@ class SyncReport(msgspec.Struct):
             return f"Nothing to send now: {runs} sent as it goes."
         if not self.runs:
             return "Nothing to send: the server has every run."
-        sent = sum(run.status == "sent" for run in self.runs)
-        left = [run for run in self.runs if run.status != "sent"]
-        text = f"{sent} of {len(self.runs)} runs sent."
-        return f"{text} {left[0].message}" if left else text
+        sent = [run for run in self.runs if run.status == "sent"]
+        text = f"{len(sent)} of {len(self.runs)} runs sent"
+        moved = [run.experiment for run in sent if run.redirected]
+        if moved:
+            some = "" if len(moved) == len(sent) else f"{len(moved)} of them "
+            text += f", {some}to the experiment '{moved[0]}'"
+        reasons = dict.fromkeys(run.message for run in self.runs if run.status != "sent")
+        return " ".join([f"{text}.", *reasons])

@@ -20,7 +20,7 @@ from ..connection import tags as names
 from ..connection.errors import ExperimentClosed, Forbidden, NotMlflow, Refused, Unreachable
 from ..connection.sharing import explain
 from . import journal
-from .errors import RunElsewhere, RunGone
+from .errors import ELSEWHERE, RunElsewhere, RunGone
 from .locks import FileLock
 from .model import LARGEST_STEP, Artifact, End, Input, Metric, Param, Position, Quarantined, Record, Start, Tag
 
@@ -128,6 +128,11 @@ class Projector:
                 f"What answers at {origin} does not answer as an MLflow tracking server does.",
                 "Check the address, and what stands between this computer and the server.",
             ) from error
+        except ExperimentClosed as refusal:
+            self.position.closed = f"{refusal} {ELSEWHERE}"
+            self._save()
+            raise
+        self.position.closed = ""
         self.position.uri, self.position.experiment_id, self.position.run_id = origin, experiment_id, run_id
         self._save()
         return run_id

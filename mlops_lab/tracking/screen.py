@@ -10,10 +10,6 @@ if TYPE_CHECKING:
     from .run import Run
 
 
-ELSEWHERE = "to send it to another experiment: %mlops_sync --experiment NAME."
-"""What to do with a run that its experiment does not take."""
-
-
 class Screen(Protocol):
     """What is told about one run. `changed` comes from a background thread, about once a second."""
 

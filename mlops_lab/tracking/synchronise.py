@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .. import connection
-from ..connection.errors import ConnectionProblem, Refused
+from ..connection.errors import ConnectionProblem, ExperimentClosed, Forbidden, Refused
 from ..errors import MlopsLabError
 from . import journal
+from .errors import NoExperimentName
 from .flusher import unforeseen
-from .model import End, Metric, Position, Record, Start, SyncedRun, SyncReport, Tag
+from .model import End, Metric, Position, Record, Start, SyncedRun, SyncReport, Tag, WaitingRun
 from .projection import Projector
 
 if TYPE_CHECKING:
@@ -39,11 +40,27 @@ def pending() -> list[Path]:
     return left
 
 
-def sync(open_server: Callable[[], TrackingServer] | None = None, include_offline: bool = True) -> SyncReport:
+def waiting() -> list[WaitingRun]:
+    """List the runs that nobody is sending, oldest first; the server is not asked."""
+    found = []
+    for folder, start in sorted(_begun(pending()), key=lambda item: item[1].time):
+        try:
+            abandoned = journal.abandoned(folder)
+        except OSError:
+            abandoned = True  # a disk that refuses even the lock: the next sync says so
+        if abandoned:
+            found.append(WaitingRun(start.run_key, start.run_name, start.experiment, _position(folder).closed))
+    return found
+
+
+def sync(
+    open_server: Callable[[], TrackingServer] | None = None, include_offline: bool = True, experiment: str | None = None
+) -> SyncReport:
     """Project every journal that was left behind, oldest run first.
 
     A journal whose process is alive is left to that process. One whose process died without an end becomes a
     KILLED run with the tag ``mlops_lab.lost``. Two syncs at once do no harm: each journal has one projector.
+    A run that its experiment does not take keeps no other run back.
 
     Parameters
     ----------
@@ -51,7 +68,17 @@ def sync(open_server: Callable[[], TrackingServer] | None = None, include_offlin
         Gives the server to send to; by default the one we are logged in to.
     include_offline
         Also send runs that were made with ``--offline``.
+    experiment
+        Where to send those runs that their own experiment does not take, because it is somebody else's or was
+        deleted. Runs that their experiment takes go there all the same.
+
+    Raises
+    ------
+    NoExperimentName
+        When `experiment` is no name.
     """
+    if experiment is not None and not experiment.strip():
+        raise NoExperimentName("The experiment needs a name.", "For example: mlops-lab sync --experiment my-study")
     clear_old()
     opened: TrackingServer | None = None
 
@@ -78,7 +105,7 @@ def sync(open_server: Callable[[], TrackingServer] | None = None, include_offlin
         if unreachable is not None:
             synced.append(SyncedRun(start.run_key, start.run_name, None, "waiting", unreachable.message))
             continue
-        outcome, problem = _send(folder, start, server)
+        outcome, problem = _send(folder, start, server, (experiment or "").strip())
         if outcome is not None:
             synced.append(outcome)
         unreachable = problem
@@ -100,10 +127,10 @@ def clear_old() -> None:
 
 
 def _send(
-    folder: Path, start: Start, server: Callable[[], TrackingServer]
+    folder: Path, start: Start, server: Callable[[], TrackingServer], otherwise: str
 ) -> tuple[SyncedRun | None, MlopsLabError | None]:
     """Project one abandoned journal; gives None where another process did it, and what keeps the next from trying."""
-    projector = Projector(folder, server)
+    projector = Projector(folder, server, otherwise)
     try:
         if not projector.claim(PATIENCE):
             return SyncedRun(start.run_key, start.run_name, None, "waiting", "Another process is sending it."), None
@@ -111,13 +138,19 @@ def _send(
             return None, None
         projector.last_words = _end_if_lost(folder)
         projector.push()
-        return SyncedRun(start.run_key, start.run_name, projector.position.run_id, "sent"), None
+        went = projector.experiment or start.experiment
+        sent = SyncedRun(start.run_key, start.run_name, projector.position.run_id, "sent")
+        return msgspec.structs.replace(sent, experiment=went, redirected=went != start.experiment), None
     except Exception as failure:  # whatever is wrong with one journal, the next ones are sent
         error = failure if isinstance(failure, MlopsLabError) else unforeseen(failure)
         waits = isinstance(error, ConnectionProblem) and not isinstance(error, Refused)
         run_id = projector.position.run_id or None
-        outcome = SyncedRun(start.run_key, start.run_name, run_id, "waiting" if waits else "failed", error.message)
-        return outcome, error if waits else None
+        message = str(error) if isinstance(error, ExperimentClosed) else error.message
+        if projector.position.closed:
+            message = projector.position.closed
+        outcome = SyncedRun(start.run_key, start.run_name, run_id, "waiting" if waits else "failed", message)
+        # What is said of one experiment is no reason not to try the next run.
+        return outcome, error if waits and not isinstance(error, Forbidden) else None
     finally:
         projector.release()
 

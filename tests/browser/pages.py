@@ -67,8 +67,8 @@ class Lab:
         """One section of the panel: connection, datasets, training or runs."""
         return self.part(f"section-{name}")
 
-    def log_in(self, uri: str, username: str = "", password: str = "") -> None:
-        """Fill the log-in form, with name and password where they are given, and send it."""
+    def log_in(self, uri: str, username: str = "", password: str = "", authority: str = "") -> None:
+        """Fill the log-in form, with name, password and the certificate file of an authority where given; send it."""
         form = self.part("login")
         if not form.is_visible():
             self.part("open-login").click()
@@ -77,6 +77,11 @@ class Lab:
         if username:
             form.get_by_label("User name", exact=True).fill(username)
             form.get_by_label("Password", exact=True).fill(password)
+        file = form.get_by_label("Path of its certificate file")
+        if authority and not file.is_visible():
+            form.get_by_text("Private certificate authority").click()
+        if file.is_visible():
+            file.fill(authority)
         self.part("login-submit").click()
 
     @property

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -51,7 +50,7 @@ def test_a_password_reaches_the_server_and_no_other_place(
     assert variables["MLFLOW_TRACKING_URI"] == accounts
     assert ANNA not in str(variables)
     lab.save()
-    holders = [file for file in files_of(shared_jupyter) if ANNA.encode() in file.read_bytes()]
+    holders = [file for file in shared_jupyter.files() if ANNA.encode() in file.read_bytes()]
     assert [file.parent.name for file in holders] == ["runtime"], "the session file holds the secret, nothing else does"
     assert ANNA not in json.dumps(lab.page.context.storage_state(indexed_db=True))
     assert ANNA not in lab.page.evaluate("JSON.stringify({...sessionStorage})")
@@ -59,7 +58,7 @@ def test_a_password_reaches_the_server_and_no_other_place(
 
     lab.part("logout").click()
     expect(lab.part("disconnected")).to_be_visible()
-    assert [file for file in files_of(shared_jupyter) if ANNA.encode() in file.read_bytes()] == []
+    assert [file for file in shared_jupyter.files() if ANNA.encode() in file.read_bytes()] == []
     shown = lab.run_cell("%%mlops_track --experiment annas-study\nanswer = 43")
     assert "on this computer" in shown
     assert "Traceback" not in shown
@@ -155,9 +154,3 @@ def runs_of(server: TrackingServer, experiment: str) -> list[dict]:
     """Every run of an experiment; none where it does not exist yet."""
     found = server.experiment_by_name(experiment)
     return server.search_runs([found["experiment_id"]])["runs"] if found else []
-
-
-def files_of(jupyter: JupyterServer) -> list[Path]:
-    """Every file that JupyterLab or its user wrote: notebooks, settings, workspaces, logs, sessions."""
-    places = (jupyter.root, jupyter.log.parent)
-    return [file for place in places for file in place.rglob("*") if file.is_file()]

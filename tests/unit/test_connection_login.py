@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
-import json
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from mlops_lab.connection.check import check_login
 from mlops_lab.connection.errors import (
@@ -32,76 +24,9 @@ from mlops_lab.connection.errors import (
 )
 from mlops_lab.connection.model import AuthKind, LoginRequest
 from mlops_lab.connection.rest import TrackingServer
+from tests.web_sites import Answer, Authority, Reply, Site, like_mlflow, says
 
 SECRET = "correct-horse-battery"
-
-Answer = tuple[int, dict[str, str], bytes]
-Reply = Callable[["Site", BaseHTTPRequestHandler], Answer]
-
-
-class Site:
-    """A real web server on this machine that answers as told and remembers what it was sent."""
-
-    def __init__(self, reply: Reply, tls: ssl.SSLContext | None = None) -> None:
-        site = self
-        self.heard: list[tuple[str, str | None]] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                site.heard.append((self.path, self.headers.get("Authorization")))
-                assert self.headers.get("Origin") is None
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                status, headers, body = reply(site, self)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_GET = do_POST = answer
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        if tls:
-            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
-        self.uri = f"{'https' if tls else 'http'}://127.0.0.1:{self.server.server_port}"
-        self.port = self.server.server_port
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    @property
-    def secrets(self) -> list[str]:
-        return [sent for _, sent in self.heard if sent]
-
-
-@pytest.fixture
-def site() -> Iterator[Callable[..., Site]]:
-    made: list[Site] = []
-
-    def make(reply: Reply, tls: ssl.SSLContext | None = None) -> Site:
-        made.append(Site(reply, tls))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.server.shutdown()
-        one.server.server_close()
-
-
-def says(status: int, body: object, kind: str = "application/json", **headers: str) -> Reply:
-    data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    return lambda site, request: (status, {"Content-Type": kind, **headers}, data)
-
-
-def like_mlflow(site: Site, request: BaseHTTPRequestHandler) -> Answer:
-    if request.path.startswith("/version"):
-        return 200, {}, b"3.17.2"
-    if "/experiments/search" in request.path:
-        return 200, {}, b'{"experiments": []}'
-    return 404, {"Content-Type": "text/html"}, b"<h1>Not Found</h1>"
 
 
 def login(uri: str, auth: AuthKind = "basic", **more: str) -> LoginRequest:
@@ -278,55 +203,6 @@ def test_a_missing_password_is_refused_before_anything_is_sent(site: Callable[..
     assert quiet.heard == []
 
 
-class Authority:
-    """A private certificate authority, as hospitals run them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Clinic CA")])
-        certificate = self._build(self.name, self.key.public_key(), ca=True)
-        self.pem = folder / "ca.pem"
-        self.pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-    def _build(self, name: x509.Name, public: ec.EllipticCurvePublicKey, ca: bool, days: int = 9, host: str = ""):
-        now = datetime.datetime.now(datetime.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(self.name)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=20))
-            .not_valid_after(now + datetime.timedelta(days=days))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        )
-        if host:
-            alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
-            builder = builder.add_extension(alternative, critical=False)
-        return builder.sign(self.key, hashes.SHA256())
-
-    def issue(self, folder: Path, host: str = "127.0.0.1", days: int = 9) -> ssl.SSLContext:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        pem = folder / f"server-{host}-{days}.pem"
-        pem.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + self._build(name, key.public_key(), ca=False, days=days, host=host).public_bytes(
-                serialization.Encoding.PEM
-            )
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem)
-        return context
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
 def test_an_unknown_authority_is_named_and_its_certificate_file_lets_us_in(
     site: Callable[..., Site], authority: Authority, tmp_path: Path
 ) -> None:
@@ -334,13 +210,21 @@ def test_an_unknown_authority_is_named_and_its_certificate_file_lets_us_in(
     problem = refusal(login(clinic.uri))
     assert isinstance(problem, UntrustedCertificate)
     assert "authority that this computer does not know" in problem.message
-    assert "CA bundle" in problem.hint
+    assert "'Clinic CA'" in problem.message
+    assert "Private certificate authority" in problem.hint
     assert clinic.heard == []
     session = check_login(login(clinic.uri, ca_bundle=str(authority.pem)))
     assert (session.server_version, session.ca_bundle) == ("3.17.2", str(authority.pem))
 
 
-@pytest.mark.parametrize(("host", "days", "says_"), [("10.1.2.3", 9, "another name"), ("127.0.0.1", -1, "expired")])
+@pytest.mark.parametrize(
+    ("host", "days", "says_"),
+    [
+        ("10.1.2.3", 9, "was issued for 10.1.2.3, not for 127.0.0.1"),
+        ("mlflow.clinic.example", 9, "was issued for mlflow.clinic.example, not for 127.0.0.1"),
+        ("127.0.0.1", -1, "expired"),
+    ],
+)
 def test_a_certificate_of_another_name_or_an_expired_one_is_told_apart(
     site: Callable[..., Site], authority: Authority, tmp_path: Path, host: str, days: int, says_: str
 ) -> None:
@@ -349,6 +233,29 @@ def test_a_certificate_of_another_name_or_an_expired_one_is_told_apart(
     assert isinstance(problem, UntrustedCertificate)
     assert says_ in problem.message
     assert clinic.heard == []
+
+
+def test_the_file_of_another_authority_is_named(
+    site: Callable[..., Site], authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "old").mkdir()
+    old = Authority(tmp_path / "old", "Clinic CA of last year")
+    clinic = site(like_mlflow, authority.issue(tmp_path))
+    problem = refusal(login(clinic.uri, ca_bundle=str(old.pem)))
+    assert isinstance(problem, UntrustedCertificate)
+    assert f"signed by 'Clinic CA', which is not in {old.pem}" in problem.message
+    assert clinic.heard == []
+
+
+def test_a_certificate_file_is_kept_by_its_whole_path(
+    site: Callable[..., Site], authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Kernels work in the folders of their notebooks, and MLflow expands no tilde.
+    clinic = site(like_mlflow, authority.issue(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for typed in ("ca.pem", "~/ca.pem"):
+        assert check_login(login(clinic.uri, ca_bundle=typed)).ca_bundle == str(authority.pem)
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])

@@ -35,7 +35,10 @@ answers = {}
 async def visit():
     headers = {"Authorization": "token letmein"}
     async with httpx.AsyncClient(base_url=lab.connection_url + "mlops-lab/", headers=headers, timeout=60) as client:
-        for path in ("connection", "datasets?path=", "recipes", "environment?kernel=python3", "experiments", "runs"):
+        for path in (
+            *("connection", "datasets?path=", "recipes", "environment?kernel=python3"),
+            *("experiments", "runs", "waiting"),
+        ):
             answers[path] = (await client.get(path)).status_code
         answers["login"] = (await client.post("connection", json={"uri": "http://127.0.0.1:9"})).status_code
         answers["comparison"] = (await client.post("comparison", json={"run_ids": ["a", "b"]})).status_code

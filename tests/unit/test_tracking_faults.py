@@ -33,6 +33,7 @@ class Gateway(ThreadingHTTPServer):
         self.server = server
         self.uri = f"http://127.0.0.1:{self.server_address[1]}"
         self.refuse: Callable[[str, bytes], int] = lambda path, body: 0
+        self.retry_after = ""
         self.open = threading.Event()
         self.open.set()
 
@@ -55,6 +56,8 @@ class _Pass(BaseHTTPRequestHandler):
             there = httpx.request(self.command, self.server.server + self.path, content=body, headers=passed)
             status, answer, kind = there.status_code, there.content, there.headers.get("content-type", "text/plain")
         self.send_response(status)
+        if self.server.retry_after and status >= 400:
+            self.send_header("Retry-After", self.server.retry_after)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
@@ -229,6 +232,43 @@ def test_a_gateway_that_takes_only_small_requests_gets_small_ones(
     assert projector.push()
     assert len(history(server, projector.position.run_id, "loss")) == 300
     assert not (folder / journal.QUARANTINE).exists()
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_server_that_starts_again_is_waited_for_and_nothing_is_set_aside(
+    server: TrackingServer, gateway: Gateway, experiment: str, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr("mlops_lab.tracking.block.LAST_ANSWER", 60.0)
+    gateway.retry_after = "1"
+    left = [status] * 3
+    gateway.refuse = lambda path, body: left.pop() if left and "log-batch" in path else 0
+    with track(experiment=experiment) as run:
+        for _ in range(20):
+            run.log_metric("loss", 0.5)
+    assert left == []
+    assert run.run_id
+    assert len(history(server, run.run_id, "loss")) == 20
+    assert server.get_run(run.run_id)["info"]["status"] == "FINISHED"
+    assert not (run.folder / journal.QUARANTINE).exists()
+
+
+def test_a_server_that_asks_to_be_left_alone_is_and_nobody_waits_for_it(
+    server: TrackingServer, gateway: Gateway, experiment: str
+) -> None:
+    asked: list[str] = []
+
+    def refuse(path: str, body: bytes) -> int:
+        asked.append(path)
+        return 503
+
+    gateway.refuse, gateway.retry_after = refuse, "3600"
+    with track(experiment=experiment) as run:
+        run.log_metric("loss", 0.5)
+    assert len(asked) == 1
+    assert any("kept on this computer" in notice for notice in run.notices)
+
+    gateway.refuse = lambda path, body: 0
+    assert [sent.status for sent in sync().runs] == ["sent"]
 
 
 @pytest.mark.parametrize("status", [400, 413, 418])

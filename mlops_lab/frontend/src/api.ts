@@ -16,7 +16,8 @@ import type {
   KernelEnvironment,
   LoginRequest,
   Recipe,
-  RunPage
+  RunPage,
+  WaitingRun
 } from './contract';
 import { Store } from './store';
 
@@ -48,7 +49,15 @@ interface IRequest {
 /** Faults that concern every room alike, and are said once for all. */
 const EVERYWHERE = ['no_server_part', 'signed_out', 'offline'];
 /** Faults that say that the connection is not what we think it is. */
-const ABOUT_CONNECTION = ['not_connected', 'unreachable', 'untrusted_certificate', 'wrong_scheme', 'wrong_credentials'];
+const ABOUT_CONNECTION = [
+  'not_connected',
+  'unreachable',
+  'untrusted_certificate',
+  'unknown_authority',
+  'wrong_scheme',
+  'wrong_name',
+  'wrong_credentials'
+];
 
 /** Speaks with the handlers under `mlops-lab/`. Every method rejects with {@link ApiError} only. */
 export class Api {
@@ -109,6 +118,11 @@ export class Api {
   /** The present state of some runs. */
   async freshen(runs: readonly string[]): Promise<RunPage['runs']> {
     return (await this._send<RunPage>('GET', 'runs', { query: { run_id: runs } })).runs;
+  }
+
+  /** The runs that are still on the computer that JupyterLab runs on, and that nobody is sending. */
+  async waiting(): Promise<WaitingRun[]> {
+    return (await this._send<{ runs: WaitingRun[] }>('GET', 'waiting')).runs;
   }
 
   comparison(body: ComparisonRequest): Promise<Comparison> {

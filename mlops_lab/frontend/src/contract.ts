@@ -196,8 +196,9 @@ export interface LoginRequest {
   password?: string;
   token?: string;
   /**
-   * Path of a PEM file with the hospital's private certificate authority;
-   * empty for the system's.
+   * Path of a PEM file with the hospital's private certificate authority, in
+   * the panel also relative to the folder that JupyterLab serves; empty for
+   * the system's.
    */
   ca_bundle?: string;
 }
@@ -289,4 +290,16 @@ export interface SharedData {
 /** Start the embedded server, on `port` when one is asked for. */
 export interface StartRequest {
   port?: number | null;
+}
+
+/** A run of which a part is on this computer only, and which nobody is sending. */
+export interface WaitingRun {
+  run_key: string;
+  name: string;
+  experiment: string;
+  /**
+   * Why its experiment does not take it, and what to do; empty where it only
+   * waits for its turn.
+   */
+  reason: string;
 }

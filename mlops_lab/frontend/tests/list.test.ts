@@ -5,11 +5,13 @@ import { describe, test } from 'node:test';
 import type { RunRow } from '../src/contract';
 import {
   comparisonOrder,
+  EVERY,
   likelyExperiment,
   mergeFirstPage,
   mergeFresh,
   mergeNextPage,
-  metricNames
+  metricNames,
+  shownExperiment
 } from '../src/runs/list';
 
 function run(id: string, start: number, change: Partial<RunRow> = {}): RunRow {
@@ -75,6 +77,16 @@ describe('choices', () => {
     assert.equal(likelyExperiment([standard, brain]), brain);
     assert.equal(likelyExperiment([standard]), standard);
     assert.equal(likelyExperiment([]), null);
+  });
+
+  test('the chosen experiment is shown as long as the user may see it', () => {
+    const mine = { experiment_id: '7', name: 'mine' };
+    const shared = { experiment_id: '8', name: 'shared' };
+    assert.equal(shownExperiment([mine, shared], '8'), '8');
+    assert.equal(shownExperiment([mine], '8'), '7');
+    assert.equal(shownExperiment([], '8'), null);
+    assert.equal(shownExperiment([mine, shared], EVERY), EVERY);
+    assert.equal(shownExperiment([mine], EVERY), '7');
   });
 
   test('the oldest run is the one that others are compared with', () => {

@@ -103,11 +103,16 @@ class LineMagics:
         show_comparison(options.read(line).runs)
 
     def sync(self, line: str) -> None:
-        """%mlops_sync: send the runs that are still on this computer."""
-        Options("%mlops_sync").read(line)
+        """%mlops_sync [--experiment NAME]: send the runs that are still on this computer.
+
+        NAME is for those that their own experiment does not take.
+        """
+        options = Options("%mlops_sync")
+        options.add_argument("--experiment", metavar="NAME")
+        chosen = options.read(line)
         from ...tracking import sync
 
-        print(sync())
+        print(sync(experiment=chosen.experiment))
 
 
 def _identifier(text: str) -> str:

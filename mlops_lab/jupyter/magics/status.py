@@ -45,11 +45,11 @@ def _run() -> list[str]:
 
 
 def _waiting() -> list[str]:
-    from ...tracking.journal import abandoned
-    from ...tracking.synchronise import pending
+    from ...tracking import waiting
 
-    count = sum(abandoned(folder) for folder in pending())
-    if not count:
+    found = waiting()
+    if not found:
         return []
-    runs = "1 run waits" if count == 1 else f"{count} runs wait"
-    return [f"{runs} on this computer to be sent: %mlops_sync."]
+    runs = "1 run waits" if len(found) == 1 else f"{len(found)} runs wait"
+    reasons = dict.fromkeys(run.reason for run in found if run.reason)
+    return [f"{runs} on this computer to be sent: %mlops_sync.", *reasons]

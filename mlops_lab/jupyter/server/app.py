@@ -37,6 +37,7 @@ class MlopsLab(ExtensionApp):
             ("environment", environment.EnvironmentHandler),
             ("experiments", runs.ExperimentsHandler),
             ("runs", runs.RunsHandler),
+            ("waiting", runs.WaitingHandler),
             ("comparison", comparison.ComparisonHandler),
         ]
         routes.append(("(?:.*)", NotFoundHandler))

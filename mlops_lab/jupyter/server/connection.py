@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import msgspec
@@ -26,11 +27,19 @@ class ConnectionHandler(LabHandler):
 
     @authenticated
     async def post(self) -> None:
-        self.answer(await self.off_loop(self.broker.login, self.body(LoginRequest)))
+        request = self.body(LoginRequest)
+        request.ca_bundle = self._local_file(request.ca_bundle.strip())
+        self.answer(await self.off_loop(self.broker.login, request))
 
     @authenticated
     async def delete(self) -> None:
         self.answer(await self.off_loop(self.broker.logout))
+
+    def _local_file(self, typed: str) -> str:
+        """Read a path as the file browser gives it, below the folder that JupyterLab serves; others stay as typed."""
+        if not typed or typed.startswith("~"):
+            return typed
+        return os.path.join(os.path.expanduser(self.settings["server_root_dir"]), typed)
 
 
 class EmbeddedHandler(LabHandler):

@@ -1,4 +1,4 @@
-"""Handlers of the runs room: experiments, and pages of runs."""
+"""Handlers of the runs room: experiments, pages of runs, and the runs that wait on this computer."""
 
 from __future__ import annotations
 
@@ -44,3 +44,13 @@ class RunsHandler(LabHandler):
         if len(text) > 3 or not text.isdecimal() or not 1 <= int(text) <= 100:
             raise BadRequest("A page holds 1 to 100 runs.", f"Ask for a number in that range, not '{text[:20]}'.")
         return int(text)
+
+
+class WaitingHandler(LabHandler):
+    """``mlops-lab/waiting``: the runs that are on this computer and that nobody is sending, oldest first."""
+
+    @authenticated
+    async def get(self) -> None:
+        from ...tracking import waiting
+
+        self.answer({"runs": await self.off_loop(waiting)})

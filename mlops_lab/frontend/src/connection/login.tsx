@@ -23,6 +23,7 @@ export function LoginForm(props: { lab: IMlopsLab; model: ConnectionModel; onDon
   const [certificate, setCertificate] = useState('');
   const [error, setError] = useState<ApiError | null>(null);
   const first = useRef<HTMLInputElement>(null);
+  const authority = useRef<HTMLDetailsElement>(null);
   useEffect(() => first.current?.focus(), []);
 
   const submit = async (event: React.FormEvent) => {
@@ -40,7 +41,12 @@ export function LoginForm(props: { lab: IMlopsLab; model: ConnectionModel; onDon
       await props.model.login(request);
       props.onDone();
     } catch (failure) {
-      setError(asApiError(failure));
+      const reason = asApiError(failure);
+      setError(reason);
+      if (reason.code === 'unknown_authority' && authority.current) {
+        // What is missing is asked for right there.
+        authority.current.open = true;
+      }
     }
   };
 
@@ -104,20 +110,23 @@ export function LoginForm(props: { lab: IMlopsLab; model: ConnectionModel; onDon
           )}
         </Field>
       )}
-      <details>
+      <details ref={authority}>
         <summary>{trans.__('Private certificate authority')}</summary>
-        <Field label={trans.__('Path of its PEM file, where JupyterLab runs')}>
+        <Field label={trans.__('Path of its certificate file, where JupyterLab runs')}>
           {id => (
             <input
               id={id}
               autoComplete="off"
               spellCheck={false}
-              placeholder="/etc/ssl/certs/hospital.pem"
+              placeholder="ca.crt"
               value={certificate}
               onChange={event => setCertificate(event.target.value)}
             />
           )}
         </Field>
+        <p className="mlops-soft">
+          {trans.__("The server's administrator gives you the file. You can drop it into the file browser.")}
+        </p>
       </details>
       {error && <Failure error={error} />}
       <div className="mlops-Row">

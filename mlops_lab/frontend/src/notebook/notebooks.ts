@@ -17,6 +17,7 @@ export interface IMark {
   recipe: string;
   values: Record<string, unknown>;
   data: string;
+  experiment: string;
 }
 
 /** A cell to put into the active notebook. */
@@ -200,8 +201,8 @@ export class Notebooks {
       return;
     }
     const edited = fingerprint(cell.sharedModel.getSource()) !== mark.made;
-    const { recipe, values = {}, data = '' } = mark;
-    this.marked.value = { id: cell.id, mark: { recipe, values, data }, edited };
+    const { recipe, values = {}, data = '', experiment = '' } = mark;
+    this.marked.value = { id: cell.id, mark: { recipe, values, data, experiment }, edited };
   }
 
   /** Is the marked cell edited by hand? Asked at the moment of use, since typing sends no signal here. */

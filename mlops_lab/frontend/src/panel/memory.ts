@@ -12,7 +12,10 @@ export interface IRemembered {
   open: Record<string, boolean>;
   /** Per repository: spec of the picked version. */
   picked: Record<string, string>;
+  /** The experiment whose runs are listed. */
   experiment: string | null;
+  /** The experiment that training cells name; empty for the dataset's name. */
+  target: string;
   /** Per experiment: the metric shown in the list of runs. */
   metric: Record<string, string>;
 }
@@ -43,5 +46,5 @@ export class Memory {
     }
   }
 
-  private _value: IRemembered = { open: {}, picked: {}, experiment: null, metric: {} };
+  private _value: IRemembered = { open: {}, picked: {}, experiment: null, target: '', metric: {} };
 }

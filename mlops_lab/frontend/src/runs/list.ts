@@ -3,6 +3,9 @@
  */
 import type { Experiment, RunRow } from '../contract';
 
+/** Stands for the id of an experiment where the runs of all of them are meant. */
+export const EVERY = 'every';
+
 /** Is this run still changing? */
 export function isLive(run: RunRow): boolean {
   return run.status === 'RUNNING' || run.status === 'SCHEDULED';
@@ -39,6 +42,12 @@ export function metricNames(runs: readonly RunRow[]): string[] {
 /** The experiment to show when the user chose none: the newest, MLflow's own "Default" last. */
 export function likelyExperiment(experiments: readonly Experiment[]): Experiment | null {
   return experiments.find(one => one.experiment_id !== '0') ?? experiments[0] ?? null;
+}
+
+/** The experiment to show: the one that the user chose, as long as there is such a choice. */
+export function shownExperiment(experiments: readonly Experiment[], kept: string | null): string | null {
+  const still = kept === EVERY ? experiments.length > 1 : experiments.some(one => one.experiment_id === kept);
+  return still ? kept : (likelyExperiment(experiments)?.experiment_id ?? null);
 }
 
 /** Runs in the order in which they are compared: the oldest is what the others are measured against. */

@@ -6,11 +6,11 @@ import { NotebookActions } from '@jupyterlab/notebook';
 import { Poll } from '@lumino/polling';
 
 import { ApiError, asApiError } from '../api';
-import type { Experiment, RunRow } from '../contract';
+import type { Experiment, RunRow, WaitingRun } from '../contract';
 import { SETUP_SOURCE } from '../notebook/notebooks';
 import { Store } from '../store';
 import { Command, IMlopsLab } from '../tokens';
-import { comparisonOrder, isLive, likelyExperiment, mergeFirstPage, mergeFresh, mergeNextPage } from './list';
+import { comparisonOrder, EVERY, isLive, mergeFirstPage, mergeFresh, mergeNextPage, shownExperiment } from './list';
 
 const LIVE = { interval: 3_000, max: 60_000, backoff: true };
 const CALM = { interval: 30_000, max: 300_000, backoff: true };
@@ -53,10 +53,12 @@ export class RunsModel {
   }
 
   readonly experiments = new Store<readonly Experiment[]>([]);
-  /** Id of the experiment shown. */
+  /** Id of the experiment shown, or {@link EVERY}. */
   readonly experiment = new Store<string | null>(null);
   /** Null until the first answer. */
   readonly runs = new Store<readonly RunRow[] | null>(null);
+  /** Runs that the server does not have, or not in full. */
+  readonly waiting = new Store<readonly WaitingRun[]>([]);
   readonly more = new Store(false);
   readonly ticked = new Store<ReadonlySet<string>>(new Set());
   readonly loading = new Store(false);
@@ -78,18 +80,22 @@ export class RunsModel {
     this.loading.value = true;
     try {
       await this._lab.memory.ready;
-      const experiments = await this._lab.api.experiments();
+      const [experiments, waiting] = await Promise.all([
+        this._lab.api.experiments(),
+        // The list is worth showing without it.
+        this._lab.api.waiting().catch(() => [])
+      ]);
       if (turn !== this._turn) {
         return;
       }
+      this.waiting.value = waiting;
       this.experiments.value = experiments;
-      const kept = this._lab.memory.value.experiment;
-      const shown = experiments.find(one => one.experiment_id === kept) ?? likelyExperiment(experiments);
-      if (shown?.experiment_id !== this.experiment.value) {
+      const shown = shownExperiment(experiments, this._lab.memory.value.experiment);
+      if (shown !== this.experiment.value) {
         this._forget();
-        this.experiment.value = shown?.experiment_id ?? null;
+        this.experiment.value = shown;
       }
-      const page = shown ? await this._lab.api.runs([shown.experiment_id]) : { runs: [], next_page_token: null };
+      const page = shown ? await this._lab.api.runs(where(shown)) : { runs: [], next_page_token: null };
       if (turn !== this._turn) {
         return;
       }
@@ -126,7 +132,7 @@ export class RunsModel {
     }
     this.loading.value = true;
     try {
-      const page = await this._lab.api.runs([experiment], token);
+      const page = await this._lab.api.runs(where(experiment), token);
       if (this.experiment.value === experiment && this._token === token) {
         this.runs.value = mergeNextPage(this.runs.value ?? [], page.runs);
         this._setToken(page.next_page_token);
@@ -221,4 +227,9 @@ export class RunsModel {
   private _token: string | null = null;
   private _turn = 0;
   private _timers: number[] = [];
+}
+
+/** What the search is asked for: no experiment means all that the user may see. */
+function where(experiment: string): string[] {
+  return experiment === EVERY ? [] : [experiment];
 }

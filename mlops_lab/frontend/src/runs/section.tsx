@@ -6,10 +6,10 @@ import { ReactElement, useId, useMemo, useState } from 'react';
 import { dataOf } from '../comparison/document';
 import type { RunRow } from '../contract';
 import { age, duration, metric, moment } from '../format';
-import { Badge, Button, Empty, Failure, Skeleton, useNow, WebLink } from '../panel/elements';
+import { Badge, Button, Empty, Failure, Notice, Skeleton, useNow, WebLink } from '../panel/elements';
 import { useStore } from '../store';
 import type { IMlopsLab } from '../tokens';
-import { metricNames } from './list';
+import { EVERY, metricNames } from './list';
 import type { RunsModel } from './model';
 import { statusBadge } from './status';
 
@@ -23,6 +23,7 @@ export default function RunsSection({ lab, model }: IProps): ReactElement {
   const connection = useStore(lab.connection);
   const runs = useStore(model.runs);
   const error = useStore(model.error);
+  const experiment = useStore(model.experiment);
 
   if (!connection) {
     return <p className="mlops-soft">{trans.__('Waiting for the connection.')}</p>;
@@ -42,12 +43,43 @@ export default function RunsSection({ lab, model }: IProps): ReactElement {
   if (!runs) {
     return failure ?? <Skeleton label={trans.__('Reading the runs')} lines={4} />;
   }
+  if (experiment === null) {
+    return (
+      <>
+        <Waiting lab={lab} model={model} />
+        <Empty
+          text={trans.__('You have no experiments on this server yet.')}
+          hint={trans.__('Run a training cell, or ask a colleague to share an experiment with you.')}
+          testId="mlops-no-experiments"
+        />
+        {failure}
+      </>
+    );
+  }
   return (
     <div data-testid="mlops-runs">
+      <Waiting lab={lab} model={model} />
       <RunsTable lab={lab} model={model} runs={runs} />
       {failure}
       <Foot lab={lab} model={model} />
     </div>
+  );
+}
+
+/** What a person may look for in the list in vain. */
+function Waiting({ lab, model }: IProps): ReactElement | null {
+  const { trans } = lab;
+  const waiting = useStore(model.waiting);
+  if (waiting.length === 0) {
+    return null;
+  }
+  return (
+    <Notice
+      tone="info"
+      text={trans._n('%1 run waits on this computer.', '%1 runs wait on this computer.', waiting.length)}
+      hint={waiting.find(run => run.reason)?.reason ?? trans.__('Run `%mlops_sync` in a notebook to send it.')}
+      testId="mlops-waiting"
+    />
   );
 }
 
@@ -74,7 +106,10 @@ function RunsTable({ lab, model, runs }: IProps & { runs: readonly RunRow[] }): 
           label={trans.__('Experiment')}
           testId="mlops-experiment"
           value={experiment ?? ''}
-          options={experiments.map(one => [one.experiment_id, one.name])}
+          options={[
+            ...(experiments.length > 1 ? [[EVERY, trans.__('All experiments')] as [string, string]] : []),
+            ...experiments.map(one => [one.experiment_id, one.name] as [string, string])
+          ]}
           onChoose={id => model.choose(id)}
         />
         {names.length > 0 && (
@@ -113,6 +148,9 @@ function Run(props: IProps & { run: RunRow; metricName: string | null; now: numb
   const { lab, model, run, metricName, now } = props;
   const { trans, language } = lab;
   const ticked = useStore(model.ticked).has(run.run_id);
+  const me = useStore(lab.connection)?.user;
+  const where = useStore(model.experiment) === EVERY && run.experiment;
+  const who = me && run.user !== me && run.user;
   const id = useId();
   const { tone, word, icon } = statusBadge(run.status, trans);
   const took = (run.end_time ?? now) - run.start_time;
@@ -151,6 +189,9 @@ function Run(props: IProps & { run: RunRow; metricName: string | null; now: numb
         <span className="mlops-soft mlops-Facts-line">
           {dataOf(run) || trans.__('no dataset')} · {age(run.start_time, now, language)}
         </span>
+        {(where || who) && (
+          <span className="mlops-soft mlops-Facts-line">{[who, where].filter(Boolean).join(' · ')}</span>
+        )}
       </label>
       <WebLink to={run.link} label={trans.__('Open %1 in MLflow', run.name)} />
     </li>

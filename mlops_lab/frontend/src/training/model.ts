@@ -19,11 +19,16 @@ export class TrainingModel {
     _lab.visible.subscribe(check);
     _lab.visible.subscribe(load);
     _lab.api.trouble.subscribe(load);
+    void _lab.memory.ready.then(() => {
+      this.experiment.value ||= _lab.memory.value.target;
+    });
   }
 
   readonly recipes = new Store<readonly Recipe[] | null>(null);
   readonly recipe = new Store<Recipe | null>(null);
   readonly values = new Store<Values>({});
+  /** Name of the experiment that the cell trains in; empty for the dataset's name. */
+  readonly experiment = new Store('');
   /** Whether the form's values fit its schema. */
   readonly valid = new Store(true);
   /** Why the recipes could not be read. */
@@ -59,12 +64,19 @@ export class TrainingModel {
     }
   }
 
-  /** Take recipe and values over from the active training cell. */
+  /** Name the experiment of the next training cells. */
+  trainIn(experiment: string): void {
+    this.experiment.value = experiment;
+    this._lab.memory.update({ target: experiment });
+  }
+
+  /** Take recipe, values and experiment over from the active training cell. */
   adopt(): void {
     const marked = this._lab.notebooks.marked.value;
     if (marked && this.recipes.value?.some(one => one.name === marked.mark.recipe)) {
       this.choose(marked.mark.recipe);
       this.values.value = { ...this.values.value, ...marked.mark.values };
+      this.trainIn(marked.mark.experiment);
     }
   }
 
@@ -118,7 +130,8 @@ export class TrainingModel {
         }
         replace = answer;
       }
-      const mark = { recipe: recipe.name, data: data.spec, values: this.values.value };
+      const experiment = this.experiment.value.trim();
+      const mark = { recipe: recipe.name, data: data.spec, values: this.values.value, experiment };
       const { setup, source } = await this._lab.api.cell(mark);
       await this._lab.notebooks.add({ setup, source, run, replace: replace ? marked?.id : undefined, panel, mark });
     } catch (error) {

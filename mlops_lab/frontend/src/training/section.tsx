@@ -54,6 +54,7 @@ export default function TrainingSection({ lab, model }: IProps): ReactElement {
         {recipe.description && <p className="mlops-soft">{recipe.description}</p>}
       </div>
       <Data lab={lab} />
+      <Experiment lab={lab} model={model} />
       <Suspense fallback={<Skeleton label={trans.__('Loading the form')} lines={5} />}>
         <RecipeForm lab={lab} model={model} recipe={recipe} />
       </Suspense>
@@ -79,6 +80,28 @@ function Data({ lab }: { lab: IMlopsLab }): ReactElement {
           </Button>
         </span>
       )}
+    </div>
+  );
+}
+
+function Experiment({ lab, model }: IProps): ReactElement {
+  const { trans } = lab;
+  const picked = useStore(lab.picked);
+  const id = useId();
+  return (
+    <div className="mlops-Field">
+      <label htmlFor={id}>{trans.__('Experiment')}</label>
+      <input
+        id={id}
+        type="text"
+        spellCheck={false}
+        autoComplete="off"
+        data-testid="mlops-train-in"
+        title={trans.__('The MLflow experiment that the run belongs to')}
+        placeholder={picked ? picked.spec.split('@')[0] : trans.__("The dataset's name")}
+        value={useStore(model.experiment)}
+        onChange={event => model.trainIn(event.target.value)}
+      />
     </div>
   );
 }

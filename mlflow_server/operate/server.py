@@ -1,0 +1,79 @@
+"""One server: its folder, its settings, its engine; and that only one command changes it at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from operate import environment
+from operate.engine import Engine
+from operate.errors import Problem
+
+
+@dataclass(frozen=True)
+class Server:
+    """What every command works on."""
+
+    folder: Path
+    env: dict[str, str]
+    engine: Engine
+
+    @property
+    def tls(self) -> Path:
+        """Where certificate and keys are."""
+        return self.folder / "tls"
+
+    @property
+    def data(self) -> Path:
+        """Where database and objects are."""
+        return self.folder / (self.env.get("MLOPS_DATA") or "data")
+
+    @property
+    def backups(self) -> Path:
+        """Where backups go unless the operator says otherwise."""
+        return self.folder / "backups"
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """User and group of the server's processes."""
+        return int(self.env["MLOPS_UID"]), int(self.env["MLOPS_GID"])
+
+    def images(self) -> dict[str, str]:
+        """Give the image of each part, by the variable that can name another one."""
+        text = (self.folder / "compose.yaml").read_text("utf-8")
+        return {
+            name: self.env.get(name) or default
+            for name, default in re.findall(r"image: \"\$\{([A-Z]+_IMAGE):-([^}]*)\}\"", text)
+        }
+
+
+def open_server(folder: Path) -> Server:
+    """Read the server in `folder`."""
+    env = environment.read(folder / ".env")
+    return Server(folder, env, Engine(folder, env))
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the server's folder while a command changes the server.
+
+    Raises
+    ------
+    Problem
+        When another command holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise Problem("Another ./mlops-server command is changing this server: wait until it has ended.") from None
+    try:
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Tests of the production server: the operator's command, its parts, and the stack as a whole."""
