@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.mlflow_servers",
     "tests.production_stack",
     "tests.web_sites",
+    "tests.stack.nginx_alone",
     "tests.stack.services",
 ]
 

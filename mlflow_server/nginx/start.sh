@@ -40,19 +40,17 @@ require TLS_KEY '/[A-Za-z0-9_./-]+' "the full path of a file (letters, digits, _
 for program in nginx envsubst awk; do
   command -v "$program" >/dev/null || refuse "the program $program is missing in this image: take an official nginx image."
 done
-for name in TLS_CERTIFICATE TLS_KEY; do
-  eval "file=\$$name"
-  [ -f "$file" ] || refuse "there is no file $file, which $name names: run ./mlops-server init."
-  [ -r "$file" ] || refuse "user $(id -u) may not read $file, which $name names: give it to MLOPS_UID."
+for file in "$TLS_CERTIFICATE" "$TLS_KEY"; do
+  [ -f "$file" ] || refuse "there is no file $file (TLS_CERTIFICATE, TLS_KEY): run ./mlops-server init."
+  [ -r "$file" ] || refuse "user $(id -u) may not read $file (TLS_CERTIFICATE, TLS_KEY): give it to MLOPS_UID."
 done
 
 # A browser and every client leave the port out of the Host header where it is the usual one.
-public_name() {
-  if [ "$1" = 443 ]; then echo "$SERVER_NAME"; else echo "$SERVER_NAME:$1"; fi
-}
-SERVER_NAME=$(echo "$SERVER_NAME" | tr '[:upper:]' '[:lower:]')
-MLFLOW_HOST=$(public_name "$MLFLOW_PORT")
-MINIO_HOST=$(public_name "$MINIO_PORT")
+name=$(echo "$SERVER_NAME" | tr '[:upper:]' '[:lower:]')
+MLFLOW_HOST=$name:$MLFLOW_PORT
+MLFLOW_HOST=${MLFLOW_HOST%:443}
+MINIO_HOST=$name:$MINIO_PORT
+MINIO_HOST=${MINIO_HOST%:443}
 
 # nginx asks DNS again while it runs, so a restarted container is found at its new address; but it never reads
 # /etc/hosts, as every other program does. Such a name is replaced by its address here.
@@ -82,12 +80,13 @@ mkdir -p "$NGINX_WORK" 2>/dev/null || refuse "user $(id -u) cannot make the fold
 cd "$NGINX_WORK"
 rm -f login.sock
 mkdir -p conf
-export SERVER_NAME MLFLOW_HOST MINIO_HOST MLFLOW_UPSTREAM MINIO_UPSTREAM RESOLVER RUN_AS
+export MLFLOW_HOST MINIO_HOST MLFLOW_UPSTREAM MINIO_UPSTREAM RESOLVER RUN_AS
 # shellcheck disable=SC2016  # envsubst wants the names themselves
 names='$MLFLOW_HOST $MINIO_HOST $MLFLOW_LISTEN $MINIO_LISTEN $MLFLOW_UPSTREAM $MINIO_UPSTREAM
   $NGINX_WORK $TLS_CERTIFICATE $TLS_KEY $RESOLVER $RUN_AS'
 for template in "$templates"/*.conf; do
-  envsubst "$names" <"$template" >"conf/$(basename "$template")"
+  rendered=conf/${template##*/}
+  envsubst "$names" <"$template" >"$rendered"
 done
 
 test_only=${1-}

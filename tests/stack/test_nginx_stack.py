@@ -265,7 +265,7 @@ def test_an_artifact_shown_by_mlflow_cannot_call_home(
     while not refused and time.monotonic() < limit:
         tab.wait_for_timeout(50)
     assert any("evil.example" in text for text in refused)
-    assert [trouble for trouble in troubles if "evil.example" not in trouble] == []
+    assert set(troubles) <= {"https://evil.example/?stolen", "Failed to fetch"}, "more than the script failed"
 
 
 # Come and gone
