@@ -47,8 +47,10 @@ done
 
 # A browser and every client leave the port out of the Host header where it is the usual one.
 name=$(echo "$SERVER_NAME" | tr '[:upper:]' '[:lower:]')
+# shellcheck disable=SC2153  # require has seen to MLFLOW_PORT and MINIO_PORT
 MLFLOW_HOST=$name:$MLFLOW_PORT
 MLFLOW_HOST=${MLFLOW_HOST%:443}
+# shellcheck disable=SC2153
 MINIO_HOST=$name:$MINIO_PORT
 MINIO_HOST=${MINIO_HOST%:443}
 

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import pymysql
 import pytest
+import sqlalchemy
 
 from tests.conftest import missing
 from tests.jupyter_servers import free_port
@@ -265,6 +267,10 @@ class MlflowImage(Service):
         return command, self._environment({})
 
     def _answers(self) -> bool:
+        # Where nobody listens yet, the check need not be started.
+        with socket.socket() as door:
+            if door.connect_ex(("127.0.0.1", self.port)) != 0:
+                return False
         return self.run("health", "--url", self.url).returncode == 0
 
 
@@ -279,6 +285,32 @@ def values() -> Environment:
         "MLFLOW_ADMIN_PASSWORD": "adm:in-%@'\"#-8842",
         "MLFLOW_SECRET_KEY": "session-key-of-the-tests-5512",
     }
+
+
+def make_old(environment: Mapping[str, str]) -> None:
+    """Make the schema as older releases of MLflow left it, with an account and an experiment in it."""
+    from alembic import command
+    from alembic.script import ScriptDirectory
+    from mlflow.server.auth.db.utils import migrate
+    from mlflow.store.db.utils import InitialBase, _get_alembic_config
+    from mlops_server import schema
+    from mlops_server.settings import Database
+
+    database = Database.read(environment)
+    engine = sqlalchemy.create_engine(database.uri)
+    InitialBase.metadata.create_all(engine)
+    config = _get_alembic_config(database.uri)
+    before = ScriptDirectory.from_config(config).get_revision("head").down_revision
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, before)
+    with schema._distinct_constraint_names():
+        migrate(engine, "8606fa83a998")
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("INSERT INTO users (username, is_admin) VALUES ('anna', 0)"))
+        row = "INSERT INTO experiments (name, workspace, lifecycle_stage) VALUES ('kept', 'default', 'active')"
+        connection.execute(sqlalchemy.text(row))
+    engine.dispose()
 
 
 def dies_with_us(command: Sequence[str]) -> list[str]:

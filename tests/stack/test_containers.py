@@ -1,4 +1,4 @@
-"""The production stack in containers, from the very compose file: it works, it heals, it reaches nothing that it must not."""
+"""The production stack in containers, from the very compose file: it works, it heals, and it reaches nothing else."""
 
 from __future__ import annotations
 

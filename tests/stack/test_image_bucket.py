@@ -115,7 +115,9 @@ def test_the_bucket_is_made_and_proved_and_this_may_be_repeated(image: MlflowIma
 
         assert done.returncode == 0, done.stderr
         assert "private" in done.stdout
-    assert not bucket.client(Bucket.read(image.environment)).list_objects_v2(Bucket="mlflow").get("Contents")
+    store = bucket.client(Bucket.read(image.environment))
+    left = store.list_objects_v2(Bucket="mlflow", Prefix=bucket._PROOF).get("Contents")
+    assert not left, "the proof leaves nothing behind"
 
 
 def test_the_key_is_made_through_minios_admin_api(

@@ -12,7 +12,7 @@ import sqlalchemy
 from mlops_server import schema
 from mlops_server.settings import Database
 
-from tests.stack.services import Environment, MariaDb, MlflowImage, ObjectStore, free_port, values
+from tests.stack.services import Environment, MariaDb, MlflowImage, ObjectStore, free_port, make_old, values
 
 pytestmark = pytest.mark.xdist_group("image-schema")
 
@@ -36,30 +36,6 @@ def state(image: MlflowImage) -> schema.Schema:
 def tables(mariadb: MariaDb, image: MlflowImage) -> set[object]:
     """The tables there are."""
     return {row[0] for row in mariadb.query("SHOW TABLES", database=image.environment["MYSQL_DATABASE"])}
-
-
-def make_old(image: MlflowImage) -> None:
-    """Make the schema as older releases of MLflow left it, with an account and an experiment in it."""
-    from alembic import command
-    from alembic.script import ScriptDirectory
-    from mlflow.server.auth.db.utils import migrate
-    from mlflow.store.db.utils import InitialBase, _get_alembic_config
-
-    database = Database.read(image.environment)
-    engine = sqlalchemy.create_engine(database.uri)
-    InitialBase.metadata.create_all(engine)
-    config = _get_alembic_config(database.uri)
-    before = ScriptDirectory.from_config(config).get_revision("head").down_revision
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, before)
-    with schema._distinct_constraint_names():
-        migrate(engine, "8606fa83a998")
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("INSERT INTO users (username, is_admin) VALUES ('anna', 0)"))
-        row = "INSERT INTO experiments (name, workspace, lifecycle_stage) VALUES ('kept', 'default', 'active')"
-        connection.execute(sqlalchemy.text(row))
-    engine.dispose()
 
 
 def test_an_empty_database_gets_both_schemas_once(image: MlflowImage, mariadb: MariaDb) -> None:
@@ -98,7 +74,7 @@ def test_an_interrupted_creation_starts_over(image: MlflowImage, mariadb: MariaD
 
 
 def test_an_older_schema_is_upgraded_only_when_told(image: MlflowImage, mariadb: MariaDb) -> None:
-    make_old(image)
+    make_old(image.environment)
     assert state(image).state == "behind"
 
     job = image.run("migrate", "--empty-only")

@@ -98,7 +98,7 @@ def test_init_invents_no_password_for_a_database_that_knows_another(server: Prod
 def test_the_name_is_asked_for_and_checked(server: ProductionStack) -> None:
     assert "--name NAME" in server.operate("init").stderr
     for wrong in ("https://mlflow.example", "mlflow.example:85", "under_score", "-x.example", "1.2.3", "", "a b"):
-        answer = server.operate("init", "--name", wrong)
+        answer = server.operate("init", f"--name={wrong}")
         assert (answer.returncode, answer.stderr.count("\n")) == (1, 1), wrong
         assert "neither a host name nor an IPv4 address" in answer.stderr
     assert not (server.folder / ".env").exists()

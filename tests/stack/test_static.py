@@ -115,6 +115,14 @@ def test_every_service_that_stays_says_whether_it_is_well(name: str) -> None:
         assert service["healthcheck"]["start_period"]
 
 
+def test_an_artifact_passes_through_mlflow_on_disk_and_not_in_memory() -> None:
+    """MLflow keeps every artifact whole in a temporary file on its way, and the container's /tmp is memory."""
+    mlflow = SERVICES["mlflow"]
+    folder = mlflow["environment"]["MLFLOW_SCRATCH"]
+    assert any(volume.endswith(f":{folder}") for volume in mlflow["volumes"])
+    assert folder not in mlflow["tmpfs"]
+
+
 # Its variables
 
 

@@ -172,7 +172,8 @@ def _revisions(folder: str) -> tuple[set[str], str]:
     spec = importlib.util.find_spec("mlflow")
     assert spec
     assert spec.origin
-    known, followed = set(), set()
+    known: set[str] = set()
+    followed: set[str] = set()
     for file in (Path(spec.origin).parent / folder / "versions").glob("*.py"):
         names = {name: ast.literal_eval(value) for name, value in _REVISION.findall(file.read_text("utf-8"))}
         if "revision" in names:

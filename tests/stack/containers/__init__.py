@@ -1,1 +1,1 @@
-"""The production stack in containers: podman, with images that are built here from a Debian root and the project itself."""
+"""The production stack in containers: podman, with images built here from a Debian root and the project."""
