@@ -12,6 +12,9 @@ from operate import address, certificate, environment
 from operate.errors import Problem
 from operate.server import Server, open_server
 
+_WRITTEN = ("db", "objects", "scratch")
+"""Folders below MLOPS_DATA that the server's processes write."""
+
 
 def initialise(folder: Path, name: str | None) -> list[str]:
     """Write .env, make a private authority and a certificate, make the data folders. What is there stays.
@@ -69,8 +72,8 @@ def _certificates(server: Server, name: str) -> list[str]:
 
 
 def make_folders(server: Server) -> None:
-    """Make the folders of database and objects; a container engine would give them to root."""
-    for folder in (server.data, server.data / "db", server.data / "objects"):
+    """Make the folders of database, objects and passing artifacts; a container engine would give them to root."""
+    for folder in (server.data, *(server.data / name for name in _WRITTEN)):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -83,8 +86,7 @@ def hand_over(server: Server) -> None:
         return
     for path in (
         server.data,
-        server.data / "db",
-        server.data / "objects",
+        *(server.data / name for name in _WRITTEN),
         server.tls / "server.crt",
         server.tls / "server.key",
     ):
@@ -126,7 +128,7 @@ def _foreign_files(server: Server) -> list[str]:
     """Name what the server's processes could not read or write; they are neither root nor the operator."""
     uid, gid = server.owner
     found = []
-    for folder in (server.data / "db", server.data / "objects"):
+    for folder in (server.data / name for name in _WRITTEN):
         if folder.exists() and folder.stat().st_uid != uid:
             found.append(
                 f"{_shown(server, folder)} belongs to user {folder.stat().st_uid}, not to {uid} (MLOPS_UID): "

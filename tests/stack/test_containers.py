@@ -29,20 +29,22 @@ BEHIND = {"db": 3306, "objects": 9000, "mlflow": 5000}
 OUTSIDE = "198.51.100.1"
 """An address that belongs to nobody (RFC 5737)."""
 KNOCK = """
-import errno, json, socket, sys
-answers = {}
-for place in sys.argv[1:]:
+import concurrent.futures, errno, json, socket, sys
+
+def knock(place):
     host, port = place.rsplit(":", 1)
     try:
         socket.create_connection((host, int(port)), timeout=3).close()
-        answers[place] = "open"
+        return "open"
     except socket.gaierror:
-        answers[place] = "no such name"
+        return "no such name"
     except TimeoutError:
-        answers[place] = "ETIMEDOUT"
+        return "ETIMEDOUT"
     except OSError as error:
-        answers[place] = errno.errorcode[error.errno]
-print(json.dumps(answers))
+        return errno.errorcode[error.errno]
+
+with concurrent.futures.ThreadPoolExecutor() as together:
+    print(json.dumps(dict(zip(sys.argv[1:], together.map(knock, sys.argv[1:])))))
 """
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -182,11 +183,12 @@ def cache() -> Path:
 
 @contextmanager
 def own_podman() -> Iterator[Podman]:
-    """A podman without containers, and without them again in the end; other test sessions wait for it meanwhile."""
-    home = cache()
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(home / "lock"), timeout=1800):
-        podman = Podman(home)
+    """A podman without containers, and without them again in the end.
+
+    Other test sessions wait meanwhile, those with another cache too: the networks of all of them have the same names.
+    """
+    with FileLock(str(Path(tempfile.gettempdir()) / "mlops-lab-containers.lock"), timeout=1800):
+        podman = Podman(cache())
         podman.clear()
         try:
             yield podman
