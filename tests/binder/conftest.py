@@ -55,7 +55,9 @@ class Image:
     repository: Path
     home: Path
     programs: Path
-    seconds: float
+    seconds: float = 0.0
+    memory: MemoryWatch | None = None
+    """What postBuild took."""
 
     def environment(self) -> dict[str, str]:
         """Give a process of the image what it sees there, and nothing of this machine."""
@@ -106,7 +108,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     subprocess.run([pinned_python(), "-m", "venv", place / "environment"], check=True)
     home = place / "home of a visitor"
     home.mkdir()
-    made = Image(clone(place / "a clone"), home, place / "environment" / "bin", 0.0)
+    made = Image(clone(place / "a clone"), home, place / "environment" / "bin")
     made.run(sys.executable, "-m", "uv", "pip", "install", "--python", made.programs / "python", *base_packages())
     if version("torch").endswith("+cpu"):
         # Where pip itself is offered PyTorch's build for processors, the site that uv takes it from may be out of
@@ -114,8 +116,12 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
         constraint = ("--constraint", made.repository / "constraints.txt")
         made.run("python", "-m", "pip", "install", "--quiet", "--no-deps", *constraint, "torch")
     before = set(made.repository.rglob("*"))
-    begin = time.monotonic()
-    made.run(made.repository / "binder" / "postBuild")
+    made.memory, begin = MemoryWatch(home), time.monotonic()
+    made.memory.start()
+    try:
+        made.run(made.repository / "binder" / "postBuild")
+    finally:
+        made.memory.stop()
     made.seconds = time.monotonic() - begin
     assert set(made.repository.rglob("*")) == before
     return made

@@ -21,11 +21,14 @@ LIMIT, GOAL = 2.0e9, 1.5e9
 """Bytes: what Binder gives, and what the demo shall take."""
 
 
-def test_the_image_is_whole_and_small(image: Image) -> None:
+def test_the_image_is_whole_and_built_within_binders_memory(image: Image) -> None:
     assert "No broken requirements" in image.run("python", "-m", "pip", "check")
     prefix = image.programs.parent
     size = int(subprocess.run(["du", "-sm", prefix], capture_output=True, text=True, check=True).stdout.split()[0])
     print(f"\nBinder image: postBuild took {image.seconds:.0f} s; the environment has {size} MB")
+    assert image.memory
+    print(f"Binder: peak memory of the build {image.memory}")
+    assert image.memory.peak < LIMIT
     assert not list(prefix.rglob("node_modules"))
     assert not (image.programs / "uv").exists()
     assert {path.name for path in image.home.iterdir()} <= {

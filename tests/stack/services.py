@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -181,6 +182,20 @@ class ObjectStore(Service):
     secret_key: str = "scoped-Key-7731-xy"
     bucket: str = "mlflow"
 
+    sockets: Path | None = None
+    """A folder with a short path, where it keeps its sockets and accounts while it runs."""
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.sockets = Path(tempfile.mkdtemp(prefix="mlops-s3-"))
+        super().start()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it: in good order, or as a crash would with SIGKILL."""
+        super().stop(how)
+        if self.sockets:
+            shutil.rmtree(self.sockets, ignore_errors=True)
+
     @property
     def url(self) -> str:
         """Where it answers."""
@@ -208,6 +223,7 @@ class ObjectStore(Service):
             "STATIC_SECRET_KEY": self.secret_key,
             "STATIC_BUCKET": self.bucket,
             "WEED": weed(),
+            "TMPDIR": str(self.sockets),
         }
         command = ["/bin/sh", str(IMAGES / "minio"), "server", str(self.folder / "data"), "--address", self.address]
         return command, environment
@@ -308,7 +324,10 @@ def make_old(environment: Mapping[str, str]) -> None:
         migrate(engine, "8606fa83a998")
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("INSERT INTO users (username, is_admin) VALUES ('anna', 0)"))
-        row = "INSERT INTO experiments (name, workspace, lifecycle_stage) VALUES ('kept', 'default', 'active')"
+        row = (
+            "INSERT INTO experiments (name, workspace, lifecycle_stage, artifact_location, creation_time, "
+            "last_update_time) VALUES ('kept', 'default', 'active', 'mlflow-artifacts:/1', 1, 1)"
+        )
         connection.execute(sqlalchemy.text(row))
     engine.dispose()
 

@@ -148,7 +148,7 @@ def test_renewing_makes_a_new_certificate_that_the_same_clients_accept(server: P
 def test_the_hospitals_own_certificate_stays(server: ProductionStack) -> None:
     tls = server.folder / "tls"
     tls.mkdir()
-    _self_signed(tls, "localhost", days=90)
+    self_signed(tls, "localhost", days=90)
     before = {file.name: file.read_bytes() for file in tls.iterdir()}
 
     answer = server.operate("init", "--name", "localhost")
@@ -188,7 +188,8 @@ def _example(server: ProductionStack) -> Path:
     return folder
 
 
-def _self_signed(tls: Path, name: str, days: int) -> None:
+def self_signed(tls: Path, name: str, days: int) -> None:
+    """Make a certificate that no authority signed, as a hospital's own looks to the command."""
     words = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days {days} -subj /CN={name}"
     files = ["-keyout", str(tls / "server.key"), "-out", str(tls / "server.crt")]
     extension = ["-addext", f"subjectAltName=DNS:{name}"]

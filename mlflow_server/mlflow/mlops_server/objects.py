@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,6 @@ def save(store: ObjectStore, folder: Path, previous: Path | None = None) -> Summ
     if (folder / MANIFEST).exists():
         raise Refusal(f"{folder} holds a finished backup already: name a new folder.")
     known = {entry.key: entry for entry in read_manifest(previous)} if previous else {}
-    (folder / CONTENTS).mkdir(parents=True, exist_ok=True)
     s3 = bucket.client(store)
 
     def one(listed: dict[str, Any]) -> tuple[Saved | None, bool]:
@@ -92,9 +92,10 @@ def save(store: ObjectStore, folder: Path, previous: Path | None = None) -> Summ
         return _download(s3, store.bucket, listed["Key"], folder), True
 
     with _store_errors(store), ThreadPoolExecutor(_THREADS) as threads:
+        (folder / CONTENTS).mkdir(parents=True, exist_ok=True)
         results = [result for result in threads.map(one, _list(s3, store.bucket)) if result[0]]
-    entries = [entry for entry, _ in results if entry]
-    _write_manifest(folder, store.bucket, entries)
+        entries = [entry for entry, _ in results if entry]
+        _write_manifest(folder, store.bucket, entries)
     copied = sum(new for _, new in results)
     return Summary(len(entries), sum(entry.size for entry in entries), copied, len(entries) - copied)
 
@@ -248,20 +249,15 @@ def _write_manifest(folder: Path, name: str, entries: Iterable[Saved]) -> None:
     os.close(descriptor)
 
 
-class _store_errors:
-    """What the store refuses, in one sentence."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ClientError | BotoCoreError):
-            raise Refusal(
-                f"The bucket {self._store.bucket} cannot be used ({bucket.reason(error)}). "
-                "Look at it with ./mlops-server logs objects."
-            ) from error
-        if isinstance(error, OSError):
-            raise Refusal(f"The backup's folder cannot be used: {error.strerror or error}.") from error
+@contextmanager
+def _store_errors(store: ObjectStore) -> Iterator[None]:
+    """Say in one sentence what store and disk refuse."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise Refusal(
+            f"The bucket {store.bucket} cannot be used ({bucket.reason(error)}). "
+            "Look at it with ./mlops-server logs objects."
+        ) from error
+    except OSError as error:
+        raise Refusal(f"The backup's folder cannot be used: {error.strerror or error}.") from error
