@@ -308,15 +308,17 @@ def make_old(environment: Mapping[str, str]) -> None:
     from alembic import command
     from alembic.script import ScriptDirectory
     from mlflow.server.auth.db.utils import migrate
-    from mlflow.store.db.utils import InitialBase, _get_alembic_config
+    from mlflow.store.db.utils import _get_alembic_config
+    from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
     from mlops_server import schema
     from mlops_server.settings import Database
 
     database = Database.read(environment)
     engine = sqlalchemy.create_engine(database.uri)
     InitialBase.metadata.create_all(engine)
-    config = _get_alembic_config(database.uri)
+    config = _get_alembic_config(database.uri)  # type: ignore[no-untyped-call]
     before = ScriptDirectory.from_config(config).get_revision("head").down_revision
+    assert isinstance(before, str)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, before)

@@ -51,6 +51,7 @@ def test_init_writes_strong_secrets_that_only_the_operator_reads(server: Product
     assert {folder.name: folder.stat().st_uid for folder in (server.folder / "data").iterdir()} == {
         "db": int(env["MLOPS_UID"]),
         "objects": int(env["MLOPS_UID"]),
+        "scratch": int(env["MLOPS_UID"]),
     }
     # The folder is mounted into containers of another user: nothing is left lying in it.
     assert not [*server.folder.rglob("__pycache__")]
