@@ -103,7 +103,7 @@ class ProductionStack:
         return subprocess.run(
             [sys.executable, str(self.folder / "mlops-server"), *arguments],
             cwd=self.folder,
-            env={**self._environment(), **(environment or {})},
+            env={**self.environment(), **(environment or {})},
             input=given,
             capture_output=True,
             text=True,
@@ -115,7 +115,7 @@ class ProductionStack:
         return subprocess.run(
             [*shlex.split(ENGINE), *arguments],
             cwd=self.folder,
-            env=self._environment(),
+            env=self.environment(),
             input=given,
             capture_output=True,
             text=True,
@@ -171,7 +171,8 @@ class ProductionStack:
     def _trust(self) -> Any:
         return httpx.create_ssl_context(verify=str(self.ca), trust_env=False)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Give the variables under which the operator's command finds the stand-in for its engine."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "MLOPS_"))}
         return {**clean, "MLOPS_SERVER_COMPOSE": ENGINE, OWNER: str(os.getpid())}
 

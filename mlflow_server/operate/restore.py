@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from operate import backup, lifecycle, manifest
-from operate.engine import json_line
 from operate.errors import Problem
 from operate.server import Server
 
@@ -57,14 +56,11 @@ def run(server: Server, saved: manifest.Backup, *, replace: bool, report: lifecy
     server.engine.job(
         "objects", "load", "/backup/objects", "--json", volumes=[f"{saved.folder}:/backup:ro"], user=backup.operator()
     )
-    state = json_line(server.engine.job("migrate", "--status"))["state"]
-    if state == "behind":
+    try:
+        lifecycle.start(server, report)
+    except Problem as problem:
         image = saved.document["images"]["MLFLOW_IMAGE"]
-        raise Problem(
-            "The backup is in place, and its schema is older than this server's MLflow: run ./mlops-server migrate to "
-            f"upgrade it, or write MLFLOW_IMAGE={image} into .env and run ./mlops-server start"
-        )
-    lifecycle.start(server, report)
+        raise Problem(f"The backup, made with the image {image}, is in place. {problem}") from None
 
 
 def _held(described: dict[str, Any]) -> str:

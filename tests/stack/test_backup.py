@@ -112,6 +112,14 @@ def test_an_older_schema_waits_for_migrate_which_makes_a_backup_first(stack: Pro
         assert "./mlops-server migrate" in said
     assert _status(stack)["state"] == "behind", "a start upgrades nothing"
 
+    # Without a backup to go back to there is no upgrade: here its folder cannot be made.
+    (stack.folder / "backups").write_text("in the way")
+    refused = stack.operate("migrate")
+    (stack.folder / "backups").unlink()
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith("Nothing was upgraded, for there is no backup to go back to.")
+    assert _status(stack)["state"] == "behind"
+
     upgraded = stack.operate("migrate")
 
     assert upgraded.returncode == 0, upgraded.stderr
@@ -186,6 +194,7 @@ def _everything(stack: ProductionStack, people: list[Account], studies: list[dic
     listed = stack.operate("user", "list", "--json")
     assert listed.returncode == 0, listed.stderr
     known["accounts"] = json.loads(listed.stdout)
+    known["tables"] = _tables(stack)
     # As text: NaN equals NaN there.
     return {key: value if key.endswith("sees") else json.dumps(value, sort_keys=True) for key, value in known.items()}
 
@@ -243,7 +252,14 @@ def _status(stack: ProductionStack) -> dict[str, Any]:
     return dict(json.loads(answer.stdout))
 
 
-def _query(stack: ProductionStack, question: str, *values: object) -> None:
+def _tables(stack: ProductionStack) -> dict[str, list[str]]:
+    """Give every row of every table, passwords' hashes and schema revisions included."""
+    names = [name for (name,) in _query(stack, "SHOW TABLES")]
+    assert {"users", "metrics", "alembic_version", "alembic_version_auth"} <= set(names)
+    return {name: sorted(map(repr, _query(stack, f"SELECT * FROM `{name}`"))) for name in names}
+
+
+def _query(stack: ProductionStack, question: str, *values: object) -> list[tuple[Any, ...]]:
     env = stack.env
     with pymysql.connect(
         host="127.0.0.1",
@@ -253,4 +269,6 @@ def _query(stack: ProductionStack, question: str, *values: object) -> None:
         database=env["MYSQL_DATABASE"],
         autocommit=True,
     ) as connection:
-        connection.cursor().execute(question, values)
+        cursor = connection.cursor()
+        cursor.execute(question, values or None)
+        return list(cursor.fetchall())
