@@ -142,7 +142,7 @@ def visit(image: Image, tmp_path: Path) -> Iterator[tuple[JupyterServer, MemoryW
         started = subprocess.Popen(
             [image.repository / "binder" / "start", "python3", "-c", LAUNCH, *arguments],
             cwd=image.repository,
-            env=image.environment(),
+            env=image.environment() | {"JUPYTERHUB_SERVICE_PREFIX": base},
             stdout=sink,
             stderr=sink,
             start_new_session=True,

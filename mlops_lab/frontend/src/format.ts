@@ -113,9 +113,18 @@ export function day(date: string): string {
   return date.slice(0, 10);
 }
 
-/** Give the address if it may stand in a link: documents can come from anybody's notebook. */
-export function webLink(address: string | null | undefined): string | null {
-  return address && /^https?:\/\//i.test(address) ? address : null;
+const OWN_MACHINE = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/i;
+
+/**
+ * Give the address if it may stand in a link: documents can come from anybody's notebook, and a server on the machine
+ * of a hub or of Binder is out of reach for a browser that found JupyterLab at `page`.
+ */
+export function webLink(
+  address: string | null | undefined,
+  page: string = typeof location === 'undefined' ? '' : location.hostname
+): string | null {
+  const host = address && /^https?:\/\/(\[[^\]]*\]|[^/:?#]*)/i.exec(address)?.[1];
+  return host && (!page || !OWN_MACHINE.test(host) || OWN_MACHINE.test(page)) ? address : null;
 }
 
 function minus(text: string): string {

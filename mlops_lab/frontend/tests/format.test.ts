@@ -92,4 +92,14 @@ describe('links from documents that anybody may have written', () => {
     assert.equal(webLink(''), null);
     assert.equal(webLink(null), null);
   });
+
+  test('a server on the machine of a hub cannot be opened from another', () => {
+    for (const own of ['http://127.0.0.1:5117/#/runs/1', 'http://localhost:5117', 'http://[::1]:5117/']) {
+      assert.equal(webLink(own, 'hub.example.org'), null);
+      assert.equal(webLink(own, 'localhost'), own);
+      assert.equal(webLink(own, '127.0.0.1'), own);
+    }
+    const group = 'https://mlflow.example.org/#/runs/1';
+    assert.equal(webLink(group, 'hub.example.org'), group);
+  });
 });

@@ -7,6 +7,7 @@ at the end is saved with the notebook and reads without a kernel.
 from __future__ import annotations
 
 import html
+import os
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -86,10 +87,16 @@ def text(progress: Progress) -> str:
     return "\n".join([" | ".join(parts), *progress.notices])
 
 
+def _out_of_reach(link: str) -> bool:
+    """Tell whether `link` leads to this very machine while the reader's browser runs on another, as on any hub."""
+    on_hub = "JUPYTERHUB_SERVICE_PREFIX" in os.environ
+    return on_hub and link.startswith(("http://127.0.0.1", "http://localhost"))
+
+
 def markup(progress: Progress) -> str:
     """Give the line as HTML; colours follow the theme and never stand alone."""
     name = html.escape(progress.name)
-    if progress.link:
+    if progress.link and not _out_of_reach(progress.link):
         name = (
             f'<a href="{html.escape(progress.link)}" target="_blank" rel="noopener" '
             f'style="color:var(--jp-content-link-color, inherit)">{name}</a>'
