@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from .settings import PROBE_USER, ObjectStore, Refusal, Web
 
 PATIENCE = 4.0
-"""Seconds for each of the two answers; the container's health check gives both together ten."""
+"""Seconds for each of the two answers; the container's health check gives both together twenty."""
 _REGION = "us-east-1"
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
