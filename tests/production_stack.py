@@ -27,7 +27,9 @@ from tests.stack.engine.watchdog import OWNER
 ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "mlflow_server"
 ENGINE = shlex.join([sys.executable, str(ROOT / "tests" / "stack" / "engine")])
-_NOT_COPIED = shutil.ignore_patterns(".env", "tls", "data", "backups", ".native", "__pycache__", ".*_cache")
+_NOT_COPIED = shutil.ignore_patterns(
+    ".env", "tls", "data", "backups", ".native", ".last-start.json", "__pycache__", ".*_cache"
+)
 _PROGRAMS = {
     "mariadbd": "apt-get install mariadb-server",
     "nginx": "apt-get install nginx",

@@ -5,7 +5,9 @@ set -eu
 # shellcheck source=/dev/null
 . "$(dirname "$0")/connect.sh"
 query() { client --batch --skip-column-names --raw --execute "$1" "$MYSQL_DATABASE"; }
-tables=" $(query "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()" | tr '\n' ' ')"
+# Two steps: a pipe would hide that the database refused.
+names=$(query "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
+tables=" $(printf '%s' "$names" | tr '\n' ' ') "
 if_there() {
     case $tables in
         *" $1 "*) query "SELECT $2 FROM $1" ;;

@@ -12,8 +12,6 @@ from operate.server import Server
 def user(server: Server, options: argparse.Namespace) -> str:
     """Add, remove or list accounts, or give one a new password; returns what to print."""
     words = ["user", options.what]
-    if options.what != "list":
-        words.append(options.name)
     given = None
     if getattr(options, "password_stdin", False):
         given = sys.stdin.readline()
@@ -24,6 +22,8 @@ def user(server: Server, options: argparse.Namespace) -> str:
         words.append("--admin")
     if options.json:
         words.append("--json")
+    if options.what != "list":
+        words += ["--", options.name]
     _require_database(server)
     return server.engine.job(*words, given=given)
 
@@ -31,7 +31,7 @@ def user(server: Server, options: argparse.Namespace) -> str:
 def share(server: Server, experiment: str, name: str, level: str) -> str:
     """Let somebody see, edit or manage an experiment; returns what to print."""
     _require_database(server)
-    return server.engine.job("share", experiment, name, level)
+    return server.engine.job("share", "--", experiment, name, level)
 
 
 def _require_database(server: Server) -> None:

@@ -14,6 +14,9 @@ from operate.errors import Problem
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _TIMEOUT = 10.0
+_WITHOUT_ROOT = (18, 19)
+_WITHOUT_ISSUER = (2, 20, 21)
+"""OpenSSL's numbers for a certificate whose authority is not known, see X509_STORE_CTX_get_error(3)."""
 
 
 def clean_name(text: str) -> str:
@@ -60,6 +63,28 @@ def _uri(env: Mapping[str, str], port: str, default: str) -> str:
     return f"https://{env['SERVER_NAME']}" + ("" if number == "443" else f":{number}")
 
 
+def here(env: Mapping[str, str]) -> str:
+    """Give the address under which this machine itself reaches nginx's ports."""
+    bind = env.get("BIND_ADDRESS") or "0.0.0.0"
+    return "127.0.0.1" if bind == "0.0.0.0" else bind
+
+
+def mistrust(code: int, reason: str) -> str:
+    """Say, after "is" or "that is", why clients do not trust a certificate, and what is missing.
+
+    Parameters
+    ----------
+    code
+        OpenSSL's number of what is wrong.
+    reason
+        OpenSSL's words for it.
+    """
+    root = "the authority's root, which researchers get, in tls/ca.crt"
+    if code in _WITHOUT_ISSUER:
+        return f"not trusted ({reason}): missing is either its chain in tls/server.crt, or {root}"
+    return f"not trusted ({reason}): missing is {root}" if code in _WITHOUT_ROOT else f"not trusted: {reason}"
+
+
 def silence(env: Mapping[str, str], authority: Path) -> str | None:
     """Ask for both addresses as a researcher's machine does, TLS and Host included.
 
@@ -86,18 +111,16 @@ def silence(env: Mapping[str, str], authority: Path) -> str | None:
 
 
 def _ask(env: Mapping[str, str], host: str, port: int, path: str, authority: Path, expected: set[int]) -> str | None:
-    bind = env.get("BIND_ADDRESS") or "0.0.0.0"
-    here = "127.0.0.1" if bind == "0.0.0.0" else bind
     try:
         context = ssl.create_default_context(cafile=str(authority) if authority.exists() else None)
-        plain = socket.create_connection((here, port), timeout=_TIMEOUT)
+        plain = socket.create_connection((here(env), port), timeout=_TIMEOUT)
         with plain, context.wrap_socket(plain, server_hostname=env["SERVER_NAME"]) as channel:
             channel.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("ascii"))
             answer = http.client.HTTPResponse(channel)
             answer.begin()
             status = answer.status
     except ssl.SSLCertVerificationError as error:
-        return f"shows a certificate that is not trusted: {error.verify_message}"
+        return f"shows a certificate that is {mistrust(error.verify_code, error.verify_message)}"
     except (OSError, http.client.HTTPException) as error:
         return f"does not answer on port {port}: {error}"
     return (
@@ -105,9 +128,25 @@ def _ask(env: Mapping[str, str], host: str, port: int, path: str, authority: Pat
     )
 
 
+def bind_problem(env: Mapping[str, str]) -> str | None:
+    """Say what is wrong with the address of this machine on which nginx's ports are to be opened."""
+    bind = env.get("BIND_ADDRESS") or "0.0.0.0"
+    how = "write one of its IPv4 addresses, or 0.0.0.0 for all of them."
+    if not is_address(bind):
+        return f"BIND_ADDRESS is not an IPv4 address of this machine: {how}"
+    with socket.socket() as probe:
+        try:
+            probe.bind((bind, 0))
+        except OSError as error:
+            return f"BIND_ADDRESS cannot be used on this machine ({error.strerror}): {how}"
+    return None
+
+
 def taken_ports(env: Mapping[str, str]) -> list[str]:
     """Name the ports of .env on which another program of this machine listens."""
-    taken = []
+    taken: list[str] = []
+    if bind_problem(env):
+        return taken
     for name, default in (("MLFLOW_PORT", "85"), ("MINIO_PORT", "8002")):
         port = env.get(name) or default
         if not port.isdigit() or not 0 < int(port) < 65536:

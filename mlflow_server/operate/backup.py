@@ -48,11 +48,15 @@ def make(server: Server, target: Path | None, report: lifecycle.Report) -> manif
         raise Problem(f"Name the folder without {manifest.PARTIAL}: that is how an unfinished backup is called.")
     if os.path.lexists(folder):
         raise Problem(f"{folder} is there already: name a folder that does not exist yet.")
+    if ":" in str(folder):
+        raise Problem(f"{folder} has a colon in its name, which container engines take for a separator: use another.")
     require_stores(server)
     partial = folder.with_name(folder.name + manifest.PARTIAL)
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
+        # What a backup left that was killed; in a folder of somebody else's choice only of the same name.
+        for left in server.backups.glob(f"*{manifest.PARTIAL}") if folder.parent == server.backups else [partial]:
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(mode=0o700)
         try:
             _fill(server, partial, began, report)
@@ -67,7 +71,8 @@ def make(server: Server, target: Path | None, report: lifecycle.Report) -> manif
 
 
 def require_stores(server: Server) -> None:
-    """Refuse unless database and object store run."""
+    """Refuse unless database and object store run and hold all that they should."""
+    server.require_whole()
     server.engine.require()
     states = server.engine.states()
     missing = [name for name in ("db", "objects") if states.get(name) != "running"]
@@ -85,6 +90,8 @@ def describe(server: Server) -> dict[str, Any]:
 
 def _fill(server: Server, partial: Path, began: time.struct_time, report: lifecycle.Report) -> None:
     known = describe(server)
+    if None in (known[name] for name in ("core", "auth", "experiments", "runs", "users")):
+        raise Problem("No backup was made: the database lacks tables. Put an earlier backup back with restore.")
     report("The database is being saved ...")
     dump_database(server.engine, partial / manifest.DATABASE)
     report("The artifacts are being saved ...")
@@ -100,7 +107,7 @@ def _fill(server: Server, partial: Path, began: time.struct_time, report: lifecy
             "server": server.env["SERVER_NAME"],
             "previous": previous.folder.name if previous else None,
             "database": version,
-            "images": server.images(),
+            "images": server.images_of_last_start(),
             "schema": revisions,
             "counts": {**known, **summary},
             "files": files,
@@ -115,7 +122,12 @@ def _save_objects(server: Server, partial: Path, previous: manifest.Backup | Non
         words += ["--previous", f"/backup/{previous.folder.name}/{manifest.OBJECTS}"]
     answer = server.engine.job(*words, volumes=[f"{partial.parent}:/backup"], user=operator())
     summary = json_line(answer)
-    return {"objects": summary["objects"], "bytes": summary["bytes"], "new_objects": summary["copied"]}
+    return {
+        "objects": summary["objects"],
+        "bytes": summary["bytes"],
+        "new_objects": summary["copied"],
+        "repaired": summary["repaired"],
+    }
 
 
 def operator() -> str:

@@ -10,12 +10,25 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from operate import accounts, address, backup, certificate, lifecycle, manifest, migration, preparation, restore
-from operate.engine import interrupted, json_line
+from operate import (
+    accounts,
+    address,
+    backup,
+    certificate,
+    environment,
+    lifecycle,
+    manifest,
+    migration,
+    preparation,
+    restore,
+)
+from operate.engine import SERVICES, interrupted, json_line
 from operate.errors import Problem
 from operate.server import alone, open_server
 
 Action = Callable[[Path, argparse.Namespace], int]
+Changes = Callable[[argparse.Namespace], bool]
+"""Tells whether a command changes the server, and so must be the only one that does."""
 
 
 def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +38,7 @@ def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     action: Action = options.action
     try:
-        if not options.changes:
+        if not options.changes(options):
             return action(folder, options)
         with alone(folder):
             return action(folder, options)
@@ -59,6 +72,10 @@ def _report(sentence: str) -> None:
 def _init(folder: Path, options: argparse.Namespace) -> int:
     for sentence in preparation.initialise(folder, options.name):
         print(sentence)
+    found = preparation.problems(open_server(folder), running=True)
+    if found:
+        print("\n".join(found), file=sys.stderr)
+        return 1
     print("Next: ./mlops-server start")
     return 0
 
@@ -117,7 +134,8 @@ def _status(folder: Path, options: argparse.Namespace) -> int:
     print(f"{'MLflow':12}{found['mlflow']}")
     print(f"{'objects at':12}{found['objects']}")
     print(f"{'from outside':12} {'both answer' if found['answers'] else found['complaint']}")
-    print(f"{'certificate':12}until {found['certificate']['expires']}")
+    where = "" if found["certificate"]["served"] else " (the file's; none is served)"
+    print(f"{'certificate':12}until {found['certificate']['expires']}{where}")
     if found["certificate"]["warning"]:
         print(found["certificate"]["warning"])
     return 0 if well else 1
@@ -125,7 +143,12 @@ def _status(folder: Path, options: argparse.Namespace) -> int:
 
 def _logs(folder: Path, options: argparse.Namespace) -> int:
     server = open_server(folder)
+    unknown = [name for name in options.services if name not in SERVICES]
+    if unknown:
+        raise Problem(f"There is no service {unknown[0]}: these have logs: {', '.join(SERVICES)}.")
     server.engine.require()
+    if not server.engine.states() and not environment.holds_something(server.data / "db"):
+        raise Problem("Nothing has run here yet, so there are no logs: run ./mlops-server start")
     follow = ["-f"] if options.follow else []
     return server.engine.show("logs", "--no-color", "--tail", str(options.tail), *follow, *options.services)
 
@@ -146,13 +169,18 @@ def _migrate(folder: Path, options: argparse.Namespace) -> int:
 
 def _backup(folder: Path, options: argparse.Namespace) -> int:
     server = open_server(folder)
-    made = backup.make(server, options.folder, _report)
+    made = backup.make(server, options.folder and options.folder.resolve(), _report)
     if options.json:
         print(json.dumps({"folder": str(made.folder), **made.document}))
         return 0
     counts = made.document["counts"]
     size = f"{counts['bytes'] / 1e6:.1f} MB"
     print(f"{made.folder}: {counts['runs']} runs, {counts['users']} accounts, {counts['objects']} objects ({size}).")
+    if counts["repaired"]:
+        print(
+            f"{counts['repaired']} objects were read anew, because an earlier backup holds damaged copies of them: "
+            "see ./mlops-server restore DIR --check for each that you keep."
+        )
     print(
         "Settings, secrets and keys are not in it. Keep them elsewhere: "
         f"tar -czf SOMEWHERE-SAFE.tar.gz -C {shlex.quote(str(folder))} .env tls"
@@ -161,7 +189,7 @@ def _backup(folder: Path, options: argparse.Namespace) -> int:
 
 
 def _restore(folder: Path, options: argparse.Namespace) -> int:
-    saved = manifest.read(options.folder.absolute())
+    saved = manifest.read(options.folder.resolve())
     if options.check:
         restore.verify(saved)
         print(f"{saved.folder} is whole: every file is what was written on {saved.made}.")
@@ -185,13 +213,17 @@ def _share(folder: Path, options: argparse.Namespace) -> int:
 def _certificate(folder: Path, options: argparse.Namespace) -> int:
     server = open_server(folder)
     if options.renew:
-        certificate.make_server_certificate(server.tls, address.clean_name(server.env["SERVER_NAME"]))
+        certificate.renew(server.tls, address.clean_name(server.env["SERVER_NAME"]))
         preparation.hand_over(server)
         lifecycle.renew_certificate_of_nginx(server)
     current = certificate.read(server.tls / "server.crt")
     if options.json:
         print(json.dumps({**vars(current), "days_left": current.days_left}))
     else:
+        if options.renew:
+            print(
+                "Renewed: a new key, and a new certificate from the same authority. Nobody has to trust anything new."
+            )
         print(f"subject  {current.subject}\nissuer   {current.issuer}\nnames    {', '.join(current.names)}")
         print(f"expires  {current.date}, in {current.days_left} days")
     return 0
@@ -201,27 +233,35 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("mlops-server", description="Runs this folder's MLflow server.")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def verb(name: str, action: Action, text: str, *, changes: bool = False) -> argparse.ArgumentParser:
+    def never(_: argparse.Namespace) -> bool:
+        return False
+
+    def always(_: argparse.Namespace) -> bool:
+        return True
+
+    def verb(name: str, action: Action, text: str, *, changes: Changes = never) -> argparse.ArgumentParser:
         one = verbs.add_parser(name, help=text, description=text)
         one.set_defaults(action=action, changes=changes)
         return one
 
-    one = verb("init", _init, "write settings, secrets, authority and certificate; what is there stays", changes=True)
+    one = verb("init", _init, "write settings, secrets, authority and certificate; what is there stays", changes=always)
     one.add_argument("--name", help="host name or IPv4 address under which people reach this machine")
     _with_json(verb("check", _check, "name everything that would keep the server from starting"))
-    verb("start", _start, "start everything and wait until it answers", changes=True)
-    verb("stop", _stop, "stop everything; the data stay", changes=True)
+    verb("start", _start, "start everything and wait until it answers", changes=always)
+    verb("stop", _stop, "stop everything; the data stay", changes=always)
     _with_json(verb("status", _status, "how each part is; exit status 1 unless all is well"))
     one = verb("logs", _logs, "what the services said")
     one.add_argument("services", nargs="*", metavar="SERVICE")
     one.add_argument("-f", "--follow", action="store_true", help="go on showing it until Ctrl-C")
     one.add_argument("--tail", type=int, default=200, metavar="LINES", help="how much of each (200)")
-    one = verb("migrate", _migrate, "back up, then upgrade the database to this MLflow", changes=True)
+    text = "back up, then upgrade the database to this MLflow"
+    one = verb("migrate", _migrate, text, changes=lambda given: not given.status)
     one.add_argument("--status", action="store_true", help="only print where the schema stands, as JSON")
-    one = verb("backup", _backup, "save database and artifacts while the server works", changes=True)
+    one = verb("backup", _backup, "save database and artifacts while the server works", changes=always)
     one.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="a new folder (backups/ and the time)")
     _with_json(one)
-    one = verb("restore", _restore, "make the server what it was when a backup was made", changes=True)
+    text = "make the server what it was when a backup was made"
+    one = verb("restore", _restore, text, changes=lambda given: not given.check)
     one.add_argument("folder", type=Path, metavar="DIR")
     one.add_argument("--replace", action="store_true", help="what the server holds now may be lost")
     one.add_argument("--check", action="store_true", help="only compare the backup's checksums")
@@ -230,7 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("experiment")
     one.add_argument("user")
     one.add_argument("level", choices=("READ", "EDIT", "MANAGE", "NONE"))
-    one = verb("certificate", _certificate, "show the certificate", changes=True)
+    one = verb("certificate", _certificate, "show the certificate", changes=lambda given: given.renew)
     one.add_argument("--renew", action="store_true", help="make a new one from the same authority")
     _with_json(one)
     return parser

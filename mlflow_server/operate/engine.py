@@ -19,11 +19,20 @@ JOBS = "migrate"
 """The service whose image, network and variables every other one-shot job borrows."""
 PROBES = {
     "db": ["sh", "/opt/mlops/db/health.sh"],
-    "objects": ["sh", "-c", "mcli ready local || mc ready local"],
+    "objects": [
+        "sh",
+        "-c",
+        "if command -v mcli >/dev/null; then timeout 4 mcli ready local; else timeout 4 mc ready local; fi",
+    ],
     "mlflow": ["python", "-m", "mlops_server", "health", "--url", "http://127.0.0.1:5000"],
     "nginx": ["/bin/sh", "/opt/mlops/nginx/health.sh"],
 }
 """The health check of each service, as in compose.yaml: some engines never run it by themselves."""
+_PROBE_LIMIT = 30.0
+"""Seconds for one health check, the engine's own work included."""
+SERVICES = (*PROBES, "check", "migrate", "seed")
+"""Every service of compose.yaml: those that stay, then the jobs."""
+_INSTALL = "on Ubuntu apt install docker.io docker-compose-v2, on Debian Docker's own package docker-compose-plugin"
 
 
 class Engine:
@@ -31,7 +40,10 @@ class Engine:
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         self._folder = folder
-        self._words = shlex.split(os.environ.get(VARIABLE) or env.get(VARIABLE) or "docker compose")
+        try:
+            self._words = shlex.split(os.environ.get(VARIABLE) or env.get(VARIABLE) or "docker compose")
+        except ValueError:
+            raise Problem(f"{VARIABLE} has a quote without its end: write it like podman-compose.") from None
         # A variable of this shell would win over .env, unseen.
         self._environment = {name: value for name, value in os.environ.items() if name not in _settings(folder, env)}
 
@@ -47,12 +59,12 @@ class Engine:
         if shutil.which(program) is None:
             other = " (podman-compose is here: to use it, write MLOPS_SERVER_COMPOSE=podman-compose into .env)"
             raise Problem(
-                f"The program {program} is not installed: install Docker Engine with its compose plugin, "
+                f"The program {program} is not installed: install Docker Engine with its compose plugin ({_INSTALL}), "
                 f"or name another engine in {VARIABLE}." + (other if shutil.which("podman-compose") else "")
             )
         if self._words[:2] == ["docker", "compose"]:
             if subprocess.run([*self._words, "version"], capture_output=True).returncode:
-                raise Problem("docker has no compose plugin here: install the package docker-compose-plugin.")
+                raise Problem(f"docker has no compose plugin here: install it ({_INSTALL}).")
             answer = subprocess.run([program, "info"], capture_output=True, text=True)
             if answer.returncode:
                 raise Problem(_in_plain_words(answer.stderr + answer.stdout, self._words))
@@ -86,7 +98,10 @@ class Engine:
 
     def healthy(self, service: str) -> str | None:
         """Run a service's health check: None when it is well, else what it said."""
-        answer = self._ask(["exec", "-T", service, *PROBES[service]])
+        try:
+            answer = self._ask(["exec", "-T", service, *PROBES[service]], limit=_PROBE_LIMIT)
+        except subprocess.TimeoutExpired:
+            return f"no answer within {_PROBE_LIMIT:.0f} seconds"
         return None if answer.returncode == 0 else _last_line(answer.stderr or answer.stdout) or "no answer"
 
     def job(
@@ -153,7 +168,9 @@ class Engine:
             raise Problem(_in_plain_words(answer.stderr or answer.stdout, self._words))
         return answer.stdout
 
-    def _ask(self, arguments: Sequence[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
+    def _ask(
+        self, arguments: Sequence[str], given: str | None = None, limit: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
                 [*self._words, *arguments],
@@ -163,6 +180,7 @@ class Engine:
                 capture_output=True,
                 text=True,
                 errors="replace",
+                timeout=limit,
             )
         except OSError as error:
             raise Problem(
@@ -219,7 +237,7 @@ def _in_plain_words(errors: str, words: Sequence[str]) -> str:
     if "cannot connect to the docker daemon" in lowered or "is the docker daemon running" in lowered:
         return "Docker is installed but does not run: start it, e.g. sudo systemctl start docker"
     if "unknown command: docker compose" in lowered or "'compose' is not a docker command" in lowered:
-        return "docker has no compose plugin here: install the package docker-compose-plugin."
+        return f"docker has no compose plugin here: install it ({_INSTALL})."
     required = [line for line in errors.splitlines() if "required variable" in line]
     line = required[-1] if required else _last_line(errors)
     return line or f"{' '.join(words[:2])} failed and did not say why: try ./mlops-server logs"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from operate import engine
 from operate.errors import Problem
 
 _LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
@@ -50,6 +51,8 @@ def read(file: Path) -> dict[str, str]:
         if not line.strip() or line.startswith("#"):
             continue
         found = _LINE.fullmatch(line.rstrip())
+        if not found and line.split()[0] == "export":
+            raise Problem(f".env, line {number}: leave out the word export, and write NAME=value only.")
         if not found:
             raise Problem(f".env, line {number}: write NAME=value without spaces around the sign.")
         values[found[1]] = found[2]
@@ -62,7 +65,8 @@ def strange_values(values: Mapping[str, str]) -> list[str]:
         f"{name} holds a space, a quote, a backslash, # or $, which the programs it goes through read differently: "
         "use letters, digits and . _ / : @ -"
         for name, value in values.items()
-        if re.search(r"[\s'\"\\#$`]", value)
+        # A command of several words is read by this command alone.
+        if name != engine.VARIABLE and re.search(r"[\s'\"\\#$`]", value)
     ]
 
 
@@ -90,7 +94,7 @@ def fill(folder: Path, name: str | None, ask: Callable[[], str]) -> Filled:
     missing = [key for key, value in example.items() if value and is_unset(known.get(key))]
     invented = [key for key in missing if key in _SECRETS_OF_DATA]
     data = folder / (known.get("MLOPS_DATA") or "data")
-    if invented and _holds_something(data / "db"):
+    if invented and holds_something(data / "db"):
         raise Problem(
             f"{' and '.join(invented)} {'is' if len(invented) == 1 else 'are'} missing, but {data.name}/db holds "
             "a database already, which knows the old value: put your copy of .env back."
@@ -165,7 +169,8 @@ def _write(file: Path, lines: list[str]) -> None:
     new.replace(file)
 
 
-def _holds_something(folder: Path) -> bool:
+def holds_something(folder: Path) -> bool:
+    """Tell whether a folder is there and not empty; one that may not be looked into counts as full."""
     try:
         return any(folder.iterdir())
     except FileNotFoundError:

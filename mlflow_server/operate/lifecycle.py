@@ -16,6 +16,8 @@ LIMITS = {"db": 300.0, "objects": 120.0, "mlflow": 240.0, "nginx": 60.0}
 """Seconds for each service to become healthy; a first start fills the database's folder."""
 GIVE_UP = 3
 """How often in a row a service may be seen not running before it counts as failed."""
+REFUSED = 15.0
+"""Seconds for which a database may refuse its own user: one that is being made may not know it yet."""
 ORDER = ("db", "objects", "mlflow", "nginx")
 
 Report = Callable[[str], None]
@@ -29,6 +31,7 @@ def start(server: Server, report: Report) -> None:
     Problem
         When a setting is wrong, a service does not come up, or the database waits for an upgrade.
     """
+    server.require_whole()
     require_ready(server)
     start_stores(server, report)
     report("Schema, bucket and key are looked after ...")
@@ -40,7 +43,12 @@ def start(server: Server, report: Report) -> None:
     wait_healthy(server.engine, "mlflow")
     server.engine.up("nginx")
     wait_healthy(server.engine, "nginx")
+    shown = certificate.served(server.env)
+    if shown and not certificate.is_in(shown, server.tls / "server.crt"):
+        report("nginx starts again, with the certificate that is in tls/ now ...")
+        renew_certificate_of_nginx(server)
     _wait_answer(server)
+    server.note_start()
 
 
 def require_ready(server: Server) -> None:
@@ -89,10 +97,11 @@ def wait_healthy(engine: Engine, service: str) -> None:
     Raises
     ------
     Problem
-        When the service keeps ending, or takes too long; with its last words.
+        When the service keeps ending, refuses the settings of .env, or takes too long; with its last words.
     """
     limit = time.monotonic() + LIMITS[service]
     absent = 0
+    refused: float | None = None
     while True:
         complaint = engine.healthy(service)
         if complaint is None:
@@ -103,12 +112,24 @@ def wait_healthy(engine: Engine, service: str) -> None:
             raise Problem(
                 f"{service} does not stay up. Its last words: {said or 'none'} (more: ./mlops-server logs {service})"
             )
+        refusal = _refusal(complaint) if service == "db" else None
+        refused = (refused or time.monotonic()) if refusal else None
+        if refused and time.monotonic() > refused + REFUSED:
+            raise Problem(refusal)
         if time.monotonic() > limit:
             raise Problem(
                 f"{service} was not healthy after {LIMITS[service]:.0f} seconds: {complaint} "
                 f"(more: ./mlops-server logs {service})"
             )
         time.sleep(0.3)
+
+
+def _refusal(complaint: str) -> str | None:
+    """Say what it means that the database is up and does not let its user in."""
+    if "access denied" not in complaint.lower():
+        return None
+    name = "MYSQL_DATABASE" if "to database" in complaint else "MYSQL_PASSWORD or MYSQL_USER"
+    return f"The database refuses MLflow: {name} in .env is not what it was made with. Put your copy of .env back."
 
 
 def _wait_answer(server: Server) -> None:
@@ -124,6 +145,7 @@ def _wait_answer(server: Server) -> None:
 
 def status(server: Server) -> dict[str, Any]:
     """Ask every part of the server how it is."""
+    server.require_whole()
     server.engine.require()
     states = server.engine.states()
     running = [name for name in ORDER if states.get(name) == "running"]
@@ -131,7 +153,6 @@ def status(server: Server) -> dict[str, Any]:
         asked = {name: together.submit(server.engine.healthy, name) for name in running}
     health = {name: one.result() for name, one in asked.items()}
     silent = address.silence(server.env, server.tls / "ca.crt") if "nginx" in running else "nginx does not run"
-    current = certificate.read(server.tls / "server.crt")
     return {
         "services": {
             name: {
@@ -145,5 +166,20 @@ def status(server: Server) -> dict[str, Any]:
         "objects": address.objects_uri(server.env),
         "answers": silent is None,
         "complaint": silent,
-        "certificate": {"expires": current.date, "days_left": current.days_left, "warning": current.warning},
+        "certificate": _certificate(server, certificate.served(server.env) if "nginx" in running else ""),
     }
+
+
+def _certificate(server: Server, shown: str) -> dict[str, Any]:
+    """Describe the certificate that is served, or the file's while none is."""
+    file = server.tls / "server.crt"
+    current = certificate.parse(shown, server.tls) if shown else certificate.read(file)
+    warning = current.warning
+    try:
+        if shown and not certificate.is_in(shown, file):
+            warning = "tls/server.crt holds another certificate than the one that is served: run ./mlops-server start"
+    except OSError as error:
+        warning = f"tls/server.crt cannot be read ({error.strerror}): the next start needs it."
+    except Problem as problem:
+        warning = str(problem)
+    return {"served": bool(shown), "expires": current.date, "days_left": current.days_left, "warning": warning}

@@ -28,6 +28,7 @@ def run(server: Server, report: lifecycle.Report) -> manifest.Backup | None:
     Problem
         When the backup fails, and then nothing is upgraded; or when the upgrade fails, with the way back.
     """
+    server.require_whole()
     lifecycle.require_ready(server)
     lifecycle.start_stores(server, report)
     if json_line(server.engine.job("migrate", "--status"))["state"] != "behind":
@@ -59,7 +60,4 @@ def run(server: Server, report: lifecycle.Report) -> manifest.Backup | None:
 def way_back(saved: manifest.Backup) -> str:
     """Say how to undo an upgrade."""
     image = saved.document["images"]["MLFLOW_IMAGE"]
-    return (
-        f"To go back: write the MLFLOW_IMAGE of before into .env (now {image}), then ./mlops-server restore "
-        f"{saved.folder} --replace"
-    )
+    return f"To go back: write MLFLOW_IMAGE={image} into .env, then ./mlops-server restore {saved.folder} --replace"

@@ -48,19 +48,33 @@ def run(server: Server, saved: manifest.Backup, *, replace: bool, report: lifecy
             f"This server holds {held}, which would be lost: make a backup of it, then run ./mlops-server restore "
             f"{saved.folder} --replace"
         )
+    _objects(server, saved, "check")
     server.engine.stop("nginx", "mlflow")
     server.engine.seed()
+    server.begin_restore(saved.folder)
     report("The database is being loaded ...")
     backup.load_database(server.engine, saved.folder / manifest.DATABASE)
     report("The artifacts are being loaded ...")
-    server.engine.job(
-        "objects", "load", "/backup/objects", "--json", volumes=[f"{saved.folder}:/backup:ro"], user=backup.operator()
-    )
+    _objects(server, saved, "load")
+    server.end_restore()
     try:
         lifecycle.start(server, report)
     except Problem as problem:
         image = saved.document["images"]["MLFLOW_IMAGE"]
         raise Problem(f"The backup, made with the image {image}, is in place. {problem}") from None
+
+
+def _objects(server: Server, saved: manifest.Backup, verb: str) -> None:
+    """Run a job on the backup's objects as the owner of their folder: even root, in a container, reads only its own."""
+    owner = saved.folder.stat()
+    server.engine.job(
+        "objects",
+        verb,
+        "/backup/objects",
+        "--json",
+        volumes=[f"{saved.folder}:/backup:ro"],
+        user=f"{owner.st_uid}:{owner.st_gid}",
+    )
 
 
 def _held(described: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from pathlib import Path
 from operate import environment
 from operate.engine import Engine
 from operate.errors import Problem
+
+_LAST_START = ".last-start.json"
+_RESTORING = ".restoring"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,46 @@ class Server:
             name: self.env.get(name) or default
             for name, default in re.findall(r"image: \"\$\{([A-Z]+_IMAGE):-([^}]*)\}\"", text)
         }
+
+    def images_of_last_start(self) -> dict[str, str]:
+        """Give the images with which the data were last served; those of today where that is not known."""
+        try:
+            known = json.loads((self.folder / _LAST_START).read_text("utf-8"))
+            return {name: str(known.get(name) or image) for name, image in self.images().items()}
+        except (OSError, ValueError, AttributeError):
+            return self.images()
+
+    def begin_restore(self, backup: Path) -> None:
+        """Note, on the disk, that the data are about to be replaced by a backup: until the end they are of no use."""
+        with (self.folder / _RESTORING).open("w", encoding="utf-8") as file:
+            file.write(f"{backup}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def end_restore(self) -> None:
+        """Note that the data are whole again."""
+        (self.folder / _RESTORING).unlink(missing_ok=True)
+
+    def require_whole(self) -> None:
+        """Refuse to work on data that a restore has replaced in part.
+
+        Raises
+        ------
+        Problem
+            With the command that finishes it.
+        """
+        try:
+            backup = (self.folder / _RESTORING).read_text("utf-8").strip()
+        except FileNotFoundError:
+            return
+        raise Problem(
+            f"A restore of {backup} was interrupted, so a part of the data is missing: run ./mlops-server restore "
+            f"{backup} --replace"
+        )
+
+    def note_start(self) -> None:
+        """Remember the images that serve the data now."""
+        (self.folder / _LAST_START).write_text(json.dumps(self.images(), indent=2) + "\n", "utf-8")
 
 
 def open_server(folder: Path) -> Server:

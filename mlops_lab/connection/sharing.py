@@ -36,7 +36,7 @@ def explain(server: Api, refusal: Forbidden, experiment: str, attempt: Attempt) 
         return refusal
     who = server.user or "you"
     share = f"(./mlops-server share {shlex.quote(experiment)} {shlex.quote(server.user or 'NAME')} EDIT)"
-    ask = f"Ask its owner or the administrator to share it {share}, or choose another experiment name."
+    ask = f"Ask the administrator of the server to share it {share}, or choose another experiment name."
     if attempt == "read":
         return ExperimentClosed(
             f"The experiment '{experiment}' on this server belongs to somebody else and {who} may not write to it.", ask

@@ -23,7 +23,7 @@ def test_await_last_expression_losses_and_literals_of_an_untouched_cell(
         f"""
 # A comment may stand above.
 
-%%mlops_track --experiment {experiment} --run-name first --tag team=neuro ward=7 --seed 3
+%%mlops_track --experiment {experiment} --run-name first --tag team=neuro ward=7#b --seed 3  # isn't it "plain
 import asyncio, torch
 max_epochs = 3
 learning_rate = 0.1
@@ -52,7 +52,7 @@ epoch + 40
     assert (params["max_epochs"], params["learning_rate"], params["seed"]) == ("3", "0.1", "3")
     assert "api_key" not in params
     tags = pairs(runs["first"], "tags")
-    assert (tags["team"], tags["ward"]) == ("neuro", "7")
+    assert (tags["team"], tags["ward"]) == ("neuro", "7#b")
     assert (tags["mlflow.source.type"], tags["mlops_lab.notebook"]) == ("NOTEBOOK", "study.ipynb")
     points = server.get("metrics/get-history", {"run_id": runs["first"]["info"]["run_id"], "metric_key": "train_loss"})[
         "metrics"

@@ -86,7 +86,7 @@ def test_somebody_elses_experiment_is_named_so_and_the_run_waits(
     who = group.bob.user
     assert (
         f"The experiment '{group.brain}' on this server belongs to somebody else and {who} may not write to it. "
-        f"Ask its owner or the administrator to share it (./mlops-server share {group.brain} {who} EDIT), "
+        f"Ask the administrator of the server to share it (./mlops-server share {group.brain} {who} EDIT), "
         "or choose another experiment name. The run is kept on this computer"
     ) in said
     assert said.count("belongs to somebody else") == 1

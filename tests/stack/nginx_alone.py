@@ -6,11 +6,13 @@ import base64
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +23,7 @@ import pytest
 
 from tests.conftest import missing
 from tests.jupyter_servers import free_port
+from tests.stack.engine.places import quiet_port
 from tests.web_sites import Authority
 
 NGINX = Path(__file__).parents[2] / "mlflow_server" / "nginx"
@@ -47,6 +50,8 @@ class Listener:
         self.passwords = dict(PASSWORDS)
         self.first_bytes = threading.Event()
         self.go_on = threading.Event()
+        self.awake = threading.Event()
+        self.awake.set()
         self.body: bytes | None = None
         self.answering = False
         self.start()
@@ -89,6 +94,10 @@ class Listener:
         """Write down what came and answer it."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.heard.append(Heard(request.command, request.path, headers))
+        if not self.awake.is_set():
+            self.awake.wait(60)
+            request.close_connection = True
+            return
         if request.path.endswith("/slow-upload"):
             self._take_slowly(request)
             return
@@ -206,6 +215,16 @@ class Nginx:
         command = [*before, "sh", str(self.files / "start.sh"), "--test"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
+    def say(self, text: str, door: str = "MLFLOW_PORT") -> ssl.SSLSocket:
+        """Send these very bytes to a door, as no well-behaved client would, and leave the connection open."""
+        context = ssl.create_default_context(cafile=str(self.authority))
+        plain = socket.create_connection(("127.0.0.1", int(self.environment[door])), timeout=60)
+        connection = context.wrap_socket(plain, server_hostname="localhost")
+        # nginx may hang up before the end: its answer can be read all the same.
+        with suppress(OSError):
+            connection.sendall(text.encode())
+        return connection
+
     def client(self, user: str | None = "anna", source: str = "127.0.0.1", **options: Any) -> httpx.Client:
         """Make a client that trusts the authority, logs in as `user`, and comes from the address `source`."""
         auth = (user, PASSWORDS[user]) if user else None
@@ -223,7 +242,9 @@ def prepare(place: Path, mlflow: int, objects: int) -> Nginx:
             missing(program, "apt install nginx gettext-base curl")
     authority = Authority(place)
     authority.issue(place, "localhost")
-    door, store = free_port(), free_port()
+    # nginx opens them later than a listener would: none that the system hands out to others meanwhile.
+    door = quiet_port()
+    store = quiet_port([door])
     environment = {
         "PATH": f"{os.environ['PATH']}:/usr/sbin",
         "SERVER_NAME": "localhost",

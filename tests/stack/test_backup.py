@@ -8,6 +8,10 @@ import math
 import os
 import secrets
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +54,11 @@ def test_a_destroyed_server_comes_back_as_it_was(stack: ProductionStack, tmp_pat
     assert before["ben sees"] == ["study of anna", "study of ben"]
 
     first = _backup(stack, tmp_path / "backups" / "first")
+    # An upgrade is prepared: what was made by the image of before is still said to be.
+    stack.set(MLFLOW_IMAGE="mlflow:of-tomorrow")
     second = _backup(stack, tmp_path / "backups" / "second")
+    stack.unset("MLFLOW_IMAGE")
+    assert second["images"] == first["images"]
 
     counts = second["counts"]
     assert (counts["runs"], counts["objects"], counts["new_objects"]) == (2, 4, 0)
@@ -97,6 +105,13 @@ def test_a_destroyed_server_comes_back_as_it_was(stack: ProductionStack, tmp_pat
     # It goes on: new work lands in the restored server, and is in the next backup.
     _study(stack, people[0], "after the fire")
     assert _backup(stack, tmp_path / "backups" / "third")["counts"]["new_objects"] == 1
+    # A restore that is killed half-way leaves nothing that could be taken for a whole server.
+    _kill_a_restore(stack, saved)
+    for verb in ("start", "backup", "migrate"):
+        refused = stack.operate(verb)
+        assert refused.returncode == 1
+        assert f"run ./mlops-server restore {saved} --replace" in refused.stderr.splitlines()[-1]
+    assert not (stack.folder / "backups").exists()
     # Whoever asks for the state of the backup gets that, and nothing of what came later.
     assert stack.operate("restore", str(saved), "--replace").returncode == 0
     assert _everything(stack, people, studies) == before
@@ -142,6 +157,18 @@ def test_an_older_schema_waits_for_migrate_which_makes_a_backup_first(stack: Pro
     # A second one finds nothing to do, and makes no backup.
     assert "current" in stack.operate("migrate").stdout
     assert list((stack.folder / "backups").iterdir()) == [saved]
+
+
+def _kill_a_restore(stack: ProductionStack, saved: Path) -> None:
+    words = [sys.executable, "mlops-server", "restore", str(saved), "--replace"]
+    restore = subprocess.Popen(words, cwd=stack.folder, env=stack.environment(), start_new_session=True)
+    limit = time.monotonic() + 120
+    while not (stack.folder / ".restoring").exists():
+        assert restore.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    os.killpg(restore.pid, signal.SIGKILL)
+    restore.wait()
 
 
 def _study(stack: ProductionStack, person: Account, name: str) -> dict[str, str]:

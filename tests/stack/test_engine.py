@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from mlops_lab.connection import process
+from tests.conftest import missing
 from tests.production_stack import ENGINE, SERVER
 from tests.stack.engine.errors import EngineError
 from tests.stack.engine.interpolation import interpolate, read_variables
@@ -68,7 +70,7 @@ def compose(tmp_path: Path) -> Iterator[Compose]:
     """An engine in an empty folder; what it started ends with the test."""
     one = Compose(tmp_path)
     yield one
-    if (tmp_path / "compose.yaml").exists():
+    if (one.folder / "compose.yaml").exists():
         one("down")
 
 
@@ -233,6 +235,31 @@ def test_jobs_and_commands_see_variables_volumes_and_standard_input(compose: Com
     # As in Docker, the shell's own value comes before the file's; an empty one counts as missing.
     assert compose("run", "--rm", "job", "echo $KNOWN", KNOWN="shell").stdout == "shell\n"
     assert "required variable KNOWN" in compose("config", KNOWN="").stderr
+
+
+def test_a_new_database_is_made_in_a_folder_whose_name_has_a_space_and_an_umlaut(compose: Compose) -> None:
+    if not shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin"):
+        missing("mariadbd", "apt install mariadb-server")
+    compose.folder /= "Läufe 2"
+    shutil.copytree(SERVER / "db", compose.folder / "db")
+    compose.write(
+        """
+  db:
+    image: mysql
+    restart: unless-stopped
+    tmpfs: ["/tmp:size=64m", "/var/run/mysqld:size=1m"]
+    volumes: ["./data/db:/var/lib/mysql", "./db/my.cnf:/etc/mysql/conf.d/mlops.cnf:ro", "./db:/opt/mlops/db:ro"]
+    environment: {MYSQL_ADDRESS: db:3306, MYSQL_DATABASE: known, MYSQL_USER: anna, MYSQL_PASSWORD: "${PASSWORD}",
+      MYSQL_ROOT_PASSWORD: "${PASSWORD}"}
+    healthcheck: {test: [CMD, sh, /opt/mlops/db/health.sh], interval: 1s, retries: 60, start_period: 60s}
+""",
+        PASSWORD="a-long-password-12",
+    )
+
+    answer = compose("up", "-d", "--wait", "db")
+
+    assert answer.returncode == 0, answer.stderr + (compose.folder / ".native" / "db.log").read_text()
+    assert (compose.folder / "data" / "db" / "known").is_dir()
 
 
 def test_down_ends_a_service_with_its_children(compose: Compose) -> None:

@@ -114,8 +114,32 @@ def test_a_content_that_the_backup_before_lost_is_fetched_again(store: Bucket, t
 
     saved = objects.save(store, second, previous=first)
 
-    assert saved.copied == 1
+    assert (saved.copied, saved.repaired) == (1, 1)
     assert hashlib.sha256(BIG).hexdigest() in stored(second)
+
+
+def test_a_content_that_rotted_in_the_backup_before_is_fetched_again(store: Bucket, tmp_path: Path) -> None:
+    first, second, third = tmp_path / "monday", tmp_path / "tuesday", tmp_path / "wednesday"
+    objects.save(store, first)
+    for content in (BIG, b"same"):
+        rotted = next((first / objects.CONTENTS).glob(f"*/{hashlib.sha256(content).hexdigest()}"))
+        with rotted.open("r+b") as file:
+            file.write(b"rot")
+    # A link to the damage, as an older version made it before it was interrupted.
+    link = second / rotted.relative_to(first)
+    link.parent.mkdir(parents=True)
+    os.link(rotted, link)
+
+    saved = objects.save(store, second, previous=first)
+
+    # Two objects have one of the two contents.
+    assert saved.repaired in (2, 3)
+    assert (saved.objects, saved.copied) == (len(OBJECTS), saved.repaired)
+    assert not list(second.glob("**/*.part"))
+    assert objects.check(second).objects == len(OBJECTS)
+    assert objects.save(store, third, previous=second).copied == 0
+    with pytest.raises(Refusal, match="has changed since"):
+        objects.check(first)
 
 
 def test_a_damaged_backup_changes_nothing(store: Bucket, tmp_path: Path) -> None:
@@ -159,15 +183,30 @@ def test_a_damaged_manifest_is_told(store: Bucket, tmp_path: Path, damage: str) 
         objects.load(store, folder)
 
 
+@pytest.mark.parametrize("verb", ["load", "check"])
+def test_a_manifest_that_cannot_be_read_is_told_in_one_sentence(
+    object_store: ObjectStore, tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / objects.MANIFEST).mkdir()
+
+    refused = MlflowImage(tmp_path / "image", environment=object_store.environment).run("objects", verb, str(tmp_path))
+
+    assert refused.returncode == 1
+    assert refused.stderr == f"{tmp_path / objects.MANIFEST} cannot be used: Is a directory.\n"
+
+
 def test_the_operators_command_reads_the_numbers(store: Bucket, object_store: ObjectStore, tmp_path: Path) -> None:
     image = MlflowImage(tmp_path, environment=dict(object_store.environment))
     folder = tmp_path / "backup"
 
     saved: Any = json.loads(image.run("objects", "save", str(folder), "--json").stdout)
+    checked = image.run("objects", "check", str(folder))
     loaded = image.run("objects", "load", str(folder))
     refused = image.run("objects", "save", str(folder))
 
     assert saved["objects"] == len(OBJECTS)
+    assert saved["repaired"] == 0
+    assert checked.stdout.endswith(f" bytes: 0 copied, {len(OBJECTS)} unchanged.\n")
     assert loaded.stdout.startswith(f"{len(OBJECTS)} objects, ")
     assert refused.returncode == 1
     assert len(refused.stderr.splitlines()) == 1

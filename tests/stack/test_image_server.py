@@ -168,6 +168,13 @@ def test_people_see_their_own_and_what_is_shared_with_them(image: MlflowImage) -
     people.share("liver, anna's", "bert", "NONE")
 
     assert bert.get("/api/2.0/mlflow/experiments/get", **get).status_code == 403
+    # Nobody loses the own experiment by a slip; it can be handed over.
+    for level in ("READ", "NONE"):
+        with pytest.raises(Refusal, match="only one who manages liver, anna's"):
+            people.share("liver, anna's", "anna", level)
+    people.share("liver, anna's", "bert", "MANAGE")
+    people.share("liver, anna's", "anna", "READ")
+    assert anna.post("/api/2.0/mlflow/runs/create", json=run).status_code == 403
 
 
 def test_artifacts_pass_through_the_server_unchanged_and_privately(image: MlflowImage) -> None:
@@ -212,6 +219,8 @@ def test_what_cannot_be_done_to_an_account_is_said_in_one_line(image: MlflowImag
         people.share("Default", "nobody", "READ")
     with pytest.raises(Refusal, match="no experiment"):
         people.share("no such experiment", "anna", "READ")
+    with pytest.raises(Refusal, match="administrator, who sees and changes everything"):
+        people.share("Default", "admin", "READ")
 
     refused = image.run("user", "remove", "admin")
 

@@ -59,6 +59,15 @@ def test_a_wrong_password_and_no_password_get_nothing(production_stack: Producti
         assert answer.headers["www-authenticate"] == 'Basic realm="mlflow"'
 
 
+def test_a_name_that_the_database_takes_for_the_same_is_refused(
+    production_stack: ProductionStack, cleo: tuple[str, str]
+) -> None:
+    client = production_stack.client()
+    for spelling in (f"{cleo[0]} ", f"{cleo[0]}     ", f" {cleo[0]}", cleo[0].upper(), f"{cleo[0]}\0"):
+        answer = client.get("/api/2.0/mlflow/users/current", auth=(spelling, cleo[1]))
+        assert answer.status_code == 401, spelling
+
+
 def test_an_authority_that_is_not_trusted_ends_every_conversation(production_stack: ProductionStack) -> None:
     for place in (production_stack.uri, production_stack.objects_uri):
         with pytest.raises(httpx.ConnectError, match="certificate verify failed"):

@@ -9,12 +9,14 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
 from tests.production_stack import ROOT, SERVER, ProductionStack
+from tests.stack.engine.places import quiet_port
 
 SECRETS = (
     "MYSQL_PASSWORD",
@@ -25,6 +27,8 @@ SECRETS = (
     "MLFLOW_ADMIN_PASSWORD",
     "MLFLOW_SECRET_KEY",
 )
+NO_ENGINE = {"MLOPS_SERVER_COMPOSE": "true"}
+"""An engine in which nothing runs."""
 
 
 @pytest.fixture
@@ -50,6 +54,7 @@ def test_init_writes_strong_secrets_that_only_the_operator_reads(server: Product
     assert not [secret for secret in map(env.get, SECRETS) if secret in answer.stdout + answer.stderr]
     assert {folder.name: folder.stat().st_uid for folder in (server.folder / "data").iterdir()} == {
         "db": int(env["MLOPS_UID"]),
+        "db-tmp": int(env["MLOPS_UID"]),
         "objects": int(env["MLOPS_UID"]),
         "scratch": int(env["MLOPS_UID"]),
     }
@@ -64,7 +69,7 @@ def test_a_second_init_changes_nothing(server: ProductionStack) -> None:
     answer = server.operate("init", "--name", "other.example")
 
     assert answer.returncode == 0
-    assert "SERVER_NAME in .env stays localhost" in answer.stdout
+    assert "SERVER_NAME in .env stays localhost; to change it, write other.example there, delete tls/" in answer.stdout
     assert {path: path.read_bytes() for path in server.folder.rglob("*") if path.is_file()} == before
 
 
@@ -133,6 +138,24 @@ def test_a_stolen_authority_cannot_vouch_for_another_site(server: ProductionStac
     assert (server.folder / "tls" / "server.crt").read_bytes() == before
 
 
+def test_a_new_name_has_one_advice_and_it_works(server: ProductionStack) -> None:
+    server.operate("init", "--name", "mlflow.hospital.example").check_returncode()
+    server.set(SERVER_NAME="mlflow.clinic.example")
+    _take_free_ports(server)
+
+    for verb in (["init"], ["check"], ["certificate", "--renew"]):
+        answer = server.operate(*verb, environment=NO_ENGINE)
+        assert (answer.returncode, answer.stderr.count("\n")) == (1, 1), answer.stderr
+        advice = "delete tls/, run ./mlops-server init, and give every researcher the new tls/ca.crt."
+        assert answer.stderr.endswith(f": {advice}\n")
+        assert "Next: " not in answer.stdout
+
+    shutil.rmtree(server.folder / "tls")
+    answer = server.operate("init")
+    assert answer.returncode == 0, answer.stderr
+    assert _handshake(server.folder / "tls", "mlflow.clinic.example") is None
+
+
 def test_renewing_makes_a_new_certificate_that_the_same_clients_accept(server: ProductionStack) -> None:
     server.operate("init", "--name", "localhost").check_returncode()
     tls = server.folder / "tls"
@@ -141,9 +164,11 @@ def test_renewing_makes_a_new_certificate_that_the_same_clients_accept(server: P
     answer = server.operate("certificate", "--renew")
 
     assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("Renewed: ")
     changed = {file.name for file in tls.iterdir() if file.read_bytes() != before.get(file.name)}
     assert changed == {"server.crt", "server.key"}
     assert _handshake(tls, "localhost") is None
+    assert json.loads(server.operate("certificate", "--json").stdout)["own"] is True
 
 
 def test_the_hospitals_own_certificate_stays(server: ProductionStack) -> None:
@@ -155,8 +180,93 @@ def test_the_hospitals_own_certificate_stays(server: ProductionStack) -> None:
     answer = server.operate("init", "--name", "localhost")
 
     assert "tls/server.crt is as it was" in answer.stdout
+    # Nobody trusts it without the root, so this is not the moment to start.
+    assert "root, which researchers get, in tls/ca.crt" in answer.stderr
+    assert "Next: " not in answer.stdout
     assert {file.name: file.read_bytes() for file in tls.iterdir()} == before
-    assert "signed" in server.operate("certificate", "--renew").stderr
+    assert "order a new one from who issued it" in server.operate("certificate", "--renew").stderr
+    assert {file.name: file.read_bytes() for file in tls.iterdir()} == before
+
+
+@pytest.mark.parametrize("left", ["of the server's own authority", "of the hospital's"])
+def test_renewing_never_replaces_what_another_authority_issued(server: ProductionStack, left: str) -> None:
+    server.operate("init", "--name", "localhost").check_returncode()
+    tls = server.folder / "tls"
+    own = (tls / "ca.crt").read_bytes()
+    hospitals(tls, "localhost", days=20)
+    if "own" in left:
+        (tls / "ca.crt").write_bytes(own)
+    before = {file.name: file.read_bytes() for file in tls.iterdir()}
+
+    answer = server.operate("certificate", "--renew")
+
+    assert answer.returncode == 1
+    assert answer.stderr == (
+        "tls/server.crt is not from this server's own authority: order a new one from who issued it and put it there.\n"
+    )
+    assert {file.name: file.read_bytes() for file in tls.iterdir()} == before
+    shown = server.operate("certificate")
+    assert shown.returncode == 0
+    assert "Hospital Issuing" in shown.stdout
+
+
+def test_renewing_never_replaces_a_key_that_belongs_to_another_order(server: ProductionStack, tmp_path: Path) -> None:
+    server.operate("init", "--name", "localhost").check_returncode()
+    tls = server.folder / "tls"
+    self_signed(tmp_path, "localhost", days=90)
+    # The hospital's key is here already, its certificate not yet.
+    shutil.copyfile(tmp_path / "server.key", tls / "server.key")
+
+    answer = server.operate("certificate", "--renew")
+
+    assert (answer.returncode, answer.stderr.count("\n")) == (1, 1)
+    assert "tls/server.key is not the key of the first certificate" in answer.stderr
+    assert (tls / "server.key").read_bytes() == (tmp_path / "server.key").read_bytes()
+
+
+def test_a_certificate_or_key_that_nginx_could_not_read_is_named_with_the_way_out(server: ProductionStack) -> None:
+    server.operate("init", "--name", "localhost").check_returncode()
+    _take_free_ports(server)
+    tls = server.folder / "tls"
+    pem, key = (tls / "server.crt").read_bytes(), (tls / "server.key").read_bytes()
+    owner = (tls / "server.key").stat()
+
+    def complaint() -> str:
+        answer = server.operate("check", environment=NO_ENGINE)
+        assert (answer.returncode, answer.stderr.count("\n")) == (1, 1), answer.stderr
+        return answer.stderr
+
+    def openssl(words: str) -> None:
+        subprocess.run(["openssl", *words.split()], cwd=server.folder, check=True, capture_output=True)
+
+    def follow(said: str) -> None:
+        subprocess.run(["sh", "-c", said.partition(": run ")[2]], cwd=server.folder, check=True, capture_output=True)
+
+    openssl("x509 -in tls/server.crt -outform DER -out tls/der")
+    (tls / "der").replace(tls / "server.crt")
+    said = complaint()
+    assert said.startswith("tls/server.crt is in DER form, and PEM is needed: run openssl x509")
+    follow(said)
+    assert (tls / "server.crt").read_bytes() == pem
+
+    openssl("pkey -in tls/server.key -aes256 -passout pass:secret -out tls/locked")
+    (tls / "server.key").write_bytes((tls / "locked").read_bytes())
+    said = complaint()
+    assert said.startswith("tls/server.key has a passphrase, and nobody is there to type it: run openssl pkey")
+    follow(said.replace("openssl pkey", "openssl pkey -passin pass:secret"))
+    os.chown(tls / "server.key", owner.st_uid, owner.st_gid)
+    assert (tls / "server.key").read_bytes() == key
+    assert server.operate("check", environment=NO_ENGINE).returncode == 0
+
+    (tls / "server.key").unlink()
+    (tls / "server.key").mkdir()
+    assert "tls/server.key is a folder" in complaint()
+    (tls / "server.key").rmdir()
+    (tls / "server.key").write_bytes(b"\x30\x82")
+    assert "tls/server.key is no key in PEM form" in complaint()
+    (tls / "server.key").write_bytes(key)
+    (tls / "ca.crt").write_bytes(b"\x30\x82")
+    assert "tls/ca.crt is in DER form" in complaint()
 
 
 @pytest.mark.parametrize("version", ["3.9", "3.13"])
@@ -189,12 +299,60 @@ def _example(server: ProductionStack) -> Path:
     return folder
 
 
+def _take_free_ports(server: ProductionStack) -> None:
+    server.set(BIND_ADDRESS="127.0.0.1", MLFLOW_PORT=str(quiet_port()), MINIO_PORT=str(quiet_port()))
+
+
 def self_signed(tls: Path, name: str, days: int) -> None:
     """Make a certificate that no authority signed, as a hospital's own looks to the command."""
     words = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days {days} -subj /CN={name}"
     files = ["-keyout", str(tls / "server.key"), "-out", str(tls / "server.crt")]
     extension = ["-addext", f"subjectAltName=DNS:{name}"]
     subprocess.run(["openssl", *words.split(), *files, *extension], check=True, capture_output=True)
+
+
+def hospitals(tls: Path, name: str, days: int) -> str:
+    """Put a certificate of a hospital there: server.crt with its chain, server.key, and the root as ca.crt.
+
+    Returns the chain without the server's own certificate.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        (scratch / "extensions").write_text(
+            f"[ca]\nbasicConstraints=critical,CA:TRUE\n[server]\nsubjectAltName=DNS:{name}\nextendedKeyUsage=serverAuth\n"
+        )
+        parent = None
+        for one, common_name, kind, lasts in (
+            ("root", "Hospital Root", "ca", 3650),
+            ("middle", "Hospital Issuing", "ca", 1000),
+            ("server", name, "server", days),
+        ):
+            key, request, made = (scratch / f"{one}.{suffix}" for suffix in ("key", "csr", "crt"))
+            words = [
+                "req",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-subj",
+                f"/CN={common_name}",
+                "-keyout",
+                key,
+                "-out",
+                request,
+            ]
+            subprocess.run(["openssl", *words], check=True, capture_output=True)
+            signer = (
+                ["-CA", f"{parent}.crt", "-CAkey", f"{parent}.key", "-CAcreateserial"] if parent else ["-signkey", key]
+            )
+            words = ["x509", "-req", "-in", request, "-days", str(lasts), *signer, "-out", made]
+            extensions = ["-extfile", scratch / "extensions", "-extensions", kind]
+            subprocess.run(["openssl", *words, *extensions], check=True, capture_output=True)
+            parent = scratch / one
+        chain = (scratch / "middle.crt").read_text()
+        (tls / "server.crt").write_text((scratch / "server.crt").read_text() + chain)
+        (tls / "server.key").write_bytes((scratch / "server.key").read_bytes())
+        (tls / "ca.crt").write_bytes((scratch / "root.crt").read_bytes())
+    return chain
 
 
 def _handshake(tls: Path, name: str, trusting: ssl.SSLContext | None = None) -> ssl.SSLError | None:

@@ -20,6 +20,7 @@ import yaml
 from mlops_lab.connection import process
 from tests.production_stack import SERVER, ProductionStack, require_programs
 from tests.stack.test_operator_check import one_line
+from tests.stack.test_operator_init import hospitals
 
 pytestmark = pytest.mark.xdist_group("operator")
 
@@ -237,6 +238,56 @@ def test_a_new_certificate_is_served_at_once(stack: ProductionStack) -> None:
     assert served() == (stack.folder / "tls" / "server.crt").read_text()
 
 
+def test_the_hospitals_own_certificate_is_served_from_the_next_start_on(stack: ProductionStack) -> None:
+    tls = stack.folder / "tls"
+    own = {file: file.read_bytes() for file in tls.iterdir()}
+    before = pids(stack)
+    try:
+        chain = hospitals(tls, "localhost", days=20)
+        # What researchers meet now is still the old one, whose authority is no longer in ca.crt.
+        found = status(stack, well=False)
+        assert "that is not trusted (" in found["complaint"]
+        assert "its chain in tls/server.crt, or the authority's root" in found["complaint"]
+        assert (found["certificate"]["served"], found["certificate"]["days_left"] > 390) == (True, True)
+        assert found["certificate"]["warning"].endswith("than the one that is served: run ./mlops-server start")
+
+        stack.operate("start").check_returncode()
+
+        after = pids(stack)
+        assert {name for name in ORDER if after[name] != before[name]} == {"nginx"}
+        found = status(stack, well=True)
+        assert found["certificate"]["days_left"] in (19, 20)
+        assert found["certificate"]["warning"].endswith("order a new one from who issued it and put it there")
+        # A second start, and one whose chain alone has grown.
+        stack.operate("start").check_returncode()
+        assert pids(stack) == after
+        (tls / "server.crt").write_text((tls / "server.crt").read_text() + chain)
+        stack.operate("start").check_returncode()
+        assert pids(stack) != after
+        (tls / "server.crt").write_text("spoiled")
+        assert "no certificate in PEM form" in status(stack, well=True)["certificate"]["warning"]
+    finally:
+        for file, content in own.items():
+            file.write_bytes(content)
+        stack.operate("start").check_returncode()
+    status(stack, well=True)
+
+
+def test_a_password_that_the_database_does_not_know_is_named(stack: ProductionStack) -> None:
+    right = stack.env["MYSQL_PASSWORD"]
+    stack.set(MYSQL_PASSWORD="another-password-1234")
+
+    answer = stack.operate("start")
+    stack.set(MYSQL_PASSWORD=right)
+
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines()[-1] == (
+        "The database refuses MLflow: MYSQL_PASSWORD or MYSQL_USER in .env is not what it was made with. "
+        "Put your copy of .env back."
+    )
+    stack.operate("start").check_returncode()
+
+
 def test_logs_are_shown_and_can_be_cut(stack: ProductionStack) -> None:
     answer = stack.operate("logs", "--tail", "3", "nginx")
 
@@ -280,11 +331,12 @@ def test_stop_stops_all_and_start_brings_everything_back(stack: ProductionStack)
 
 def test_the_commands_own_health_checks_are_those_of_the_compose_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(SERVER)
-    from operate.engine import PROBES
+    from operate.engine import PROBES, SERVICES
 
     services = yaml.safe_load((SERVER / "compose.yaml").read_text())["services"]
     checks = {name: one["healthcheck"]["test"] for name, one in services.items() if "healthcheck" in one}
 
     assert set(checks) == set(PROBES)
+    assert set(services) == set(SERVICES)
     for name, (kind, *words) in checks.items():
         assert PROBES[name] == (["sh", "-c", *words] if kind == "CMD-SHELL" else words)

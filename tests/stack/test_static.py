@@ -115,12 +115,36 @@ def test_every_service_that_stays_says_whether_it_is_well(name: str) -> None:
         assert service["healthcheck"]["start_period"]
 
 
+@pytest.mark.parametrize("client", ["mcli", "mc"])
+def test_the_object_stores_probe_ends_although_its_client_does_not(client: str, tmp_path: Path) -> None:
+    """MinIO's client asks again and again until the store is ready; images have it under one of two names."""
+    kind, words = SERVICES["objects"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    for program in ("sh", "sleep", "timeout"):
+        found = shutil.which(program)
+        assert found
+        (tmp_path / program).symlink_to(found)
+    for text, well in (("exec sleep 60", False), ('[ "$*" = "ready local" ]', True)):
+        (tmp_path / client).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / client).chmod(0o755)
+        done = subprocess.run(["sh", "-c", words], env={"PATH": str(tmp_path)}, timeout=30, check=False)
+        assert (done.returncode == 0) is well
+
+
 def test_an_artifact_passes_through_mlflow_on_disk_and_not_in_memory() -> None:
     """MLflow keeps every artifact whole in a temporary file on its way, and the container's /tmp is memory."""
     mlflow = SERVICES["mlflow"]
     folder = mlflow["environment"]["MLFLOW_SCRATCH"]
     assert any(volume.endswith(f":{folder}") for volume in mlflow["volumes"])
-    assert folder not in mlflow["tmpfs"]
+    assert folder not in [entry.partition(":")[0] for entry in mlflow["tmpfs"]]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_a_service_keeps_in_memory_has_an_end(name: str) -> None:
+    """Without a size, a container's folder in memory takes half of the machine's."""
+    assert SERVICES[name]["tmpfs"]
+    for entry in SERVICES[name]["tmpfs"]:
+        assert re.fullmatch(r"/[\w/]+:size=\d+m", entry), entry
 
 
 # Its variables

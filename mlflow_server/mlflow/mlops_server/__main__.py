@@ -14,6 +14,7 @@ from pathlib import Path
 from . import settings
 from .settings import Database, ObjectStore, Refusal, Web
 
+_RARE = ("removed", "repaired")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY", "NO_PROXY")
 
 
@@ -113,16 +114,17 @@ def _health(chosen: argparse.Namespace, env: Mapping[str, str]) -> int:
 def _objects(chosen: argparse.Namespace, env: Mapping[str, str]) -> int:
     from . import objects
 
-    store = ObjectStore.read(env)
-    if chosen.action == "save":
-        done = objects.save(store, chosen.folder, chosen.previous)
+    if chosen.action == "check":
+        done = objects.check(chosen.folder)
+    elif chosen.action == "save":
+        done = objects.save(ObjectStore.read(env), chosen.folder, chosen.previous)
     else:
-        done = objects.load(store, chosen.folder)
+        done = objects.load(ObjectStore.read(env), chosen.folder)
     if chosen.json:
         print(json.dumps(asdict(done)))
-    else:
-        removed = f", {done.removed} removed" if chosen.action == "load" else ""
-        print(f"{done.objects} objects, {done.bytes} bytes: {done.copied} copied, {done.unchanged} unchanged{removed}.")
+        return 0
+    more = "".join(f", {number} {name}" for name, number in asdict(done).items() if name in _RARE and number)
+    print(f"{done.objects} objects, {done.bytes} bytes: {done.copied} copied, {done.unchanged} unchanged{more}.")
     return 0
 
 
@@ -199,11 +201,11 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument("--url", default="http://127.0.0.1:5000")
     health.set_defaults(run=_health)
 
-    objects = verbs.add_parser("objects", help="copy the bucket into a folder, or back")
+    objects = verbs.add_parser("objects", help="copy the bucket into a folder, check the copy, or copy it back")
     actions = objects.add_subparsers(dest="action", required=True, metavar="ACTION")
     save = actions.add_parser("save")
     save.add_argument("--previous", type=Path, metavar="DIR", help="link what is unchanged since this backup")
-    for action in (save, actions.add_parser("load")):
+    for action in (save, actions.add_parser("check"), actions.add_parser("load")):
         action.add_argument("folder", type=Path, metavar="DIR")
         action.add_argument("--json", action="store_true")
         action.set_defaults(run=_objects)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import string
 from typing import TYPE_CHECKING
 
 import sqlalchemy
@@ -97,13 +98,35 @@ class Accounts:
             The account.
         level
             One of ``LEVELS``.
+
+        Raises
+        ------
+        Refusal
+            When account or experiment do not exist, the account sees everything anyway, or nobody would own the
+            experiment any more.
         """
         self._must_exist(name)
+        if self._store.get_user(name).is_admin:
+            raise Refusal(f"{name} is an administrator, who sees and changes everything: nothing was changed.")
         experiment_id = self._experiment(experiment)
+        before = self._levels(experiment_id)
+        if level != "MANAGE" and before.get(name) == "MANAGE" and list(before.values()).count("MANAGE") == 1:
+            raise Refusal(
+                f"{name} is the only one who manages {experiment}: share it with somebody else as MANAGE first."
+            )
         if level != "NONE":
             self._store.grant_user_permission(name, "experiment", experiment_id, level)
-        elif any(given.experiment_id == experiment_id for given in self._store.list_experiment_permissions(name)):
+        elif name in before:
             self._store.revoke_user_resource_permission(name, "experiment", experiment_id)
+
+    def _levels(self, experiment_id: str) -> dict[str, str]:
+        """Tell who has which level on an experiment."""
+        return {
+            user.username: given.permission
+            for user in self._store.list_users()
+            for given in self._store.list_experiment_permissions(user.username)
+            if given.experiment_id == experiment_id
+        }
 
     def _experiment(self, experiment: str) -> str:
         question = "SELECT experiment_id FROM experiments WHERE lifecycle_stage = 'active' AND "
@@ -156,7 +179,8 @@ def _nameable(name: str) -> None:
 
 def _strong(password: str | None) -> str:
     if password is None:
-        return secrets.token_urlsafe(15)
+        # Letters and digits only: nothing that a shell or a form could take for something else.
+        return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(20))
     if len(password) < SHORTEST_PASSWORD:
         raise Refusal(f"A password needs at least {SHORTEST_PASSWORD} characters.")
     return password

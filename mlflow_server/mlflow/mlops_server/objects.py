@@ -54,6 +54,8 @@ class Summary:
     copied: int
     unchanged: int
     removed: int = 0
+    repaired: int = 0
+    """How many of the copied ones the backup before had lost or damaged."""
 
 
 def save(store: ObjectStore, folder: Path, previous: Path | None = None) -> Summary:
@@ -67,37 +69,47 @@ def save(store: ObjectStore, folder: Path, previous: Path | None = None) -> Summ
         A new or empty folder; one with an unfinished backup is continued.
     previous
         A finished backup. What has not changed since is linked to, so that it takes no room; where the two are on
-        different disks, it is copied.
+        different disks, it is copied. A content that is not as it was saved is copied from the bucket again.
 
     Returns
     -------
     Summary
-        How many objects there are, how many were copied from the bucket, how many were known.
+        How many objects there are, how many were copied from the bucket, how many were known, how many repaired.
 
     Raises
     ------
     Refusal
         If the folder holds a finished backup, the previous one is not whole, or the store does not answer.
     """
-    if (folder / MANIFEST).exists():
-        raise Refusal(f"{folder} holds a finished backup already: name a new folder.")
-    known = {entry.key: entry for entry in read_manifest(previous)} if previous else {}
+    with _errors():
+        if (folder / MANIFEST).exists():
+            raise Refusal(f"{folder} holds a finished backup already: name a new folder.")
+        known = {entry.key: entry for entry in read_manifest(previous)} if previous else {}
     s3 = bucket.client(store)
 
-    def one(listed: dict[str, Any]) -> tuple[Saved | None, bool]:
+    def one(listed: dict[str, Any]) -> tuple[Saved | None, bool, bool]:
         before = known.get(listed["Key"])
         same = before and (before.etag, before.size) == (listed["ETag"].strip('"'), listed["Size"])
-        if before and previous and same and _link(previous, folder, before):
-            return before, False
-        return _download(s3, store.bucket, listed["Key"], folder), True
+        if before and previous and same and _take_over(previous, folder, before):
+            return before, False, False
+        return _download(s3, store.bucket, listed["Key"], folder), True, bool(same)
 
-    with _store_errors(store), ThreadPoolExecutor(_THREADS) as threads:
+    with _errors(store), ThreadPoolExecutor(_THREADS) as threads:
         (folder / CONTENTS).mkdir(parents=True, exist_ok=True)
         results = [result for result in threads.map(one, _list(s3, store.bucket)) if result[0]]
-        entries = [entry for entry, _ in results if entry]
+        entries = [entry for entry, _, _ in results if entry]
         _write_manifest(folder, store.bucket, entries)
-    copied = sum(new for _, new in results)
-    return Summary(len(entries), sum(entry.size for entry in entries), copied, len(entries) - copied)
+    size, copied = sum(entry.size for entry in entries), sum(new for _, new, _ in results)
+    repaired = sum(again for _, _, again in results)
+    return Summary(len(entries), size, copied, len(entries) - copied, repaired=repaired)
+
+
+def check(folder: Path) -> Summary:
+    """Compare every content of a finished backup with its checksum, or refuse; the bucket is not needed."""
+    with _errors(), ThreadPoolExecutor(_THREADS) as threads:
+        entries = list(read_manifest(folder))
+        _require_whole(folder, entries, threads)
+    return Summary(len(entries), sum(entry.size for entry in entries), 0, len(entries))
 
 
 def load(store: ObjectStore, folder: Path) -> Summary:
@@ -122,15 +134,13 @@ def load(store: ObjectStore, folder: Path) -> Summary:
     Refusal
         If the backup is unfinished or damaged, or the store does not answer.
     """
-    entries = list(read_manifest(folder))
     s3 = bucket.client(store)
-    with _store_errors(store), ThreadPoolExecutor(_THREADS) as threads:
+    with _errors(store), ThreadPoolExecutor(_THREADS) as threads:
+        entries = list(read_manifest(folder))
         there = {listed["Key"]: (listed["ETag"].strip('"'), listed["Size"]) for listed in _list(s3, store.bucket)}
         wanted = {entry.key for entry in entries}
         missing = [entry for entry in entries if there.get(entry.key) != (entry.etag, entry.size)]
-        for damage in threads.map(lambda entry: _damage(folder, entry), entries):
-            if damage:
-                raise Refusal(f"The backup {folder} is damaged: {damage} Nothing was changed; take another backup.")
+        _require_whole(folder, entries, threads)
         for _ in threads.map(lambda entry: _upload(s3, store.bucket, entry, folder), missing):
             pass
         extra = sorted(there.keys() - wanted)
@@ -167,23 +177,26 @@ def _content(folder: Path, sha256: str) -> Path:
     return folder / CONTENTS / sha256[:2] / sha256
 
 
-def _link(previous: Path, folder: Path, entry: Saved) -> bool:
-    """Take one content over from the backup before; False where it is not there as it should be."""
-    source, target = _content(previous, entry.sha256), _content(folder, entry.sha256)
-    try:
-        if source.stat().st_size != entry.size:
-            return False
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.link(source, target)
-    except FileExistsError:
+def _take_over(previous: Path, folder: Path, entry: Saved) -> bool:
+    """Take one content over from the backup before; False where it is not there as it was saved.
+
+    It is read whole each time, for a link to a damaged content would damage every later backup as well.
+    """
+    if _damage(folder, entry) is None:
         # Another object has the same content, or an unfinished backup is continued.
-        return target.stat().st_size == entry.size
+        return True
+    if _damage(previous, entry):
+        return False
+    source, target = _content(previous, entry.sha256), _content(folder, entry.sha256)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{os.urandom(4).hex()}.part")
+    try:
+        os.link(source, part)
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP):
-            return False
-        part = target.with_name(f"{target.name}.{os.urandom(4).hex()}.part")
+            raise
         shutil.copyfile(source, part)
-        part.replace(target)
+    part.replace(target)
     return True
 
 
@@ -220,14 +233,22 @@ def _upload(s3: Any, name: str, entry: Saved, folder: Path) -> None:
     s3.upload_file(str(_content(folder, entry.sha256)), name, entry.key, ExtraArgs=given, Config=_TRANSFER)
 
 
+def _require_whole(folder: Path, entries: Iterable[Saved], threads: ThreadPoolExecutor) -> None:
+    for damage in threads.map(lambda entry: _damage(folder, entry), entries):
+        if damage:
+            raise Refusal(f"The backup {folder} is damaged: {damage} Nothing was changed; take another backup.")
+
+
 def _damage(folder: Path, entry: Saved) -> str | None:
     digest = hashlib.sha256()
     try:
         with _content(folder, entry.sha256).open("rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-    except OSError:
+    except FileNotFoundError:
         return f"the content of {entry.key} is missing."
+    except OSError as error:
+        return f"the content of {entry.key} cannot be read ({error.strerror})."
     return None if digest.hexdigest() == entry.sha256 else f"the content of {entry.key} has changed since."
 
 
@@ -250,14 +271,15 @@ def _write_manifest(folder: Path, name: str, entries: Iterable[Saved]) -> None:
 
 
 @contextmanager
-def _store_errors(store: ObjectStore) -> Iterator[None]:
+def _errors(store: ObjectStore | None = None) -> Iterator[None]:
     """Say in one sentence what store and disk refuse."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
+        name = f"The bucket {store.bucket}" if store else "The bucket"
         raise Refusal(
-            f"The bucket {store.bucket} cannot be used ({bucket.reason(error)}). "
-            "Look at it with ./mlops-server logs objects."
+            f"{name} cannot be used ({bucket.reason(error)}). Look at it with ./mlops-server logs objects."
         ) from error
     except OSError as error:
-        raise Refusal(f"The backup's folder cannot be used: {error.strerror or error}.") from error
+        what = error.filename or "The backup's folder"
+        raise Refusal(f"{what} cannot be used: {error.strerror or error}.") from error

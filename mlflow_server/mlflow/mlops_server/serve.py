@@ -15,6 +15,8 @@ from .settings import Database, ObjectStore, Refusal, Web
 
 _FORGET = ("MLFLOW_", "MYSQL_", "MINIO_", "AWS_", "MLOPS_")
 """Variables that MLflow gets from here only, or not at all."""
+_MODEL_SOURCES = r"\A((mlflow-artifacts|models|runs):/(?!/)|(dummy-source|prompt-template)\Z)"
+"""What a model version may be made from: what this server keeps, and what MLflow writes there for a prompt."""
 
 
 def serve(db: Database, store: ObjectStore, web: Web, host: str, port: int) -> NoReturn:
@@ -70,7 +72,7 @@ def environment(env: Mapping[str, str], db: Database, store: ObjectStore, web: W
     return {
         **kept,
         "TMPDIR": str(_scratch(env)),
-        "MLFLOW_BACKEND_STORE_URI": db.uri,
+        "MLFLOW_BACKEND_STORE_URI": db.serving_uri,
         "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{store.bucket}",
         "MLFLOW_S3_ENDPOINT_URL": store.url,
         "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path",
@@ -85,6 +87,9 @@ def environment(env: Mapping[str, str], db: Database, store: ObjectStore, web: W
         "MLFLOW_AUTH_ADMIN_USERNAME": web.admin_user,
         "MLFLOW_AUTH_ADMIN_PASSWORD": web.admin_password,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": web.secret_key,
+        # An address for which MLflow knows no permission is closed.
+        "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",
+        "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": _MODEL_SOURCES,
         "MLFLOW_SERVER_ALLOWED_HOSTS": web.host,
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": web.origin,
         # MLflow asks each connection whether it still lives; this one drops those that a firewall forgot.
@@ -106,8 +111,8 @@ def _accounts_file(db: Database) -> Path:
         out.write(
             "[mlflow]\n"
             "default_permission = NO_PERMISSIONS\n"
-            f"database_uri = {db.uri.replace('%', '%%')}\n"
-            "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+            f"database_uri = {db.serving_uri.replace('%', '%%')}\n"
+            "authorization_function = mlops_server.authorization:authenticate\n"
             # Without it every request pays for a slow password hash.
             "auth_cache_ttl_seconds = 60\n"
         )

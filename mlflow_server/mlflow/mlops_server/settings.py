@@ -32,6 +32,8 @@ REQUIRED = (*WEB, "MINIO_PORT", *ADMINISTRATOR, *DATABASE, "MYSQL_ROOT_PASSWORD"
 """What the service `check` looks at."""
 OWNER = ("MLOPS_UID", "MLOPS_GID")
 """What the operator's command looks at besides: compose itself uses them, no container sees them."""
+BESIDES = ("MINIO_KEYS", "MLOPS_DATA")
+"""What it looks at besides and may be left out: one job's mode, and a folder."""
 
 DEFAULTS = {
     "MLFLOW_PORT": "85",
@@ -41,6 +43,8 @@ DEFAULTS = {
     "MINIO_BUCKET": "mlflow",
     "MYSQL_ADDRESS": "db:3306",
     "MINIO_URL": "http://objects:9000",
+    "MINIO_KEYS": "create",
+    "MLOPS_DATA": "./data",
 }
 PROBE_USER = "healthcheck"
 """MLflow account of the health check: no permissions, and a password that nobody types."""
@@ -92,6 +96,10 @@ def problems(env: Mapping[str, str], names: Iterable[str] = REQUIRED) -> list[st
     return found
 
 
+ANSWER_LIMIT = 120
+"""Seconds for one statement of the server; nginx gives the whole request 300."""
+
+
 @dataclass(frozen=True)
 class Database:
     """The database in which MLflow keeps its runs and its accounts."""
@@ -112,6 +120,11 @@ class Database:
         """Its address for SQLAlchemy, with the password in it: not for logs nor for command lines."""
         account = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
         return f"mysql+pymysql://{account}@{self.address}/{self.name}?charset=utf8mb4&connect_timeout=10"
+
+    @property
+    def serving_uri(self) -> str:
+        """The same for the server, which does not wait for ever for a database that hangs; an upgrade may have to."""
+        return f"{self.uri}&read_timeout={ANSWER_LIMIT}&write_timeout={ANSWER_LIMIT}"
 
 
 @dataclass(frozen=True)
@@ -259,6 +272,17 @@ def _bucket(value: str) -> str | None:
     return None if _BUCKET.fullmatch(value) else "is not a bucket's name: 3 to 63 small letters, digits, dots, hyphens."
 
 
+def _keys(value: str) -> str | None:
+    return None if value in ("create", "existing") else "is neither create nor existing."
+
+
+def _data(value: str) -> str | None:
+    # Compose takes a word without a slash for the name of a volume, and a colon for the end of a folder's name.
+    if re.fullmatch(r"(/|\.\.?/)[^:]*\w[^:]*", value):
+        return None
+    return "is not a folder that begins with / or ./ and holds no colon: write it like ./data or /srv/mlops-data."
+
+
 def _database(value: str) -> str | None:
     if value in ("mysql", "sys", "information_schema", "performance_schema"):
         return "is a database of the database server itself: take another name."
@@ -295,6 +319,8 @@ _RULES = {
     "MINIO_BUCKET": _bucket,
     "MINIO_ROOT_USER": _access_key,
     "MINIO_ACCESS_KEY": _access_key,
+    "MINIO_KEYS": _keys,
+    "MLOPS_DATA": _data,
     "MLOPS_UID": _owner,
     "MLOPS_GID": _owner,
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .named import bound_by_use
-from .options import BadOptions, Options, track_options
+from .options import BadOptions, Options, track_options, without_remark
 
 if TYPE_CHECKING:
     from .cells import TrackedCells
@@ -44,7 +44,7 @@ class LineMagics:
 
     def track(self, line: str) -> None:
         """%mlops_track on [options of %%mlops_track] | off: every following cell belongs to one run."""
-        word, _, rest = line.strip().partition(" ")
+        word, _, rest = without_remark(line).strip().partition(" ")
         if word == "on":
             self._cells.turn_on(track_options("%mlops_track on").read(rest))
         elif word == "off" and not rest.strip():
@@ -92,7 +92,7 @@ class LineMagics:
         """%mlops_runs [FILTER]: the newest runs; FILTER in MLflow's language, e.g. metrics.val_dice > 0.8."""
         from .show import show_runs
 
-        show_runs(line.strip())
+        show_runs(without_remark(line).strip())
 
     def compare(self, line: str) -> None:
         """%mlops_compare RUN RUN ...: compare runs, each given by its id, the beginning of it, or its name."""

@@ -26,7 +26,7 @@ class Options(argparse.ArgumentParser):
         raise BadOptions(f"{self.prog}: {message}.", " ".join(self.format_usage().split()).replace("usage:", "Usage:"))
 
     def read(self, line: str) -> argparse.Namespace:
-        """Parse `line` as a shell would split it.
+        """Parse `line` as a shell would split it; what stands behind a ``#`` is a remark.
 
         Raises
         ------
@@ -34,10 +34,23 @@ class Options(argparse.ArgumentParser):
             With the usage as hint.
         """
         try:
-            words = shlex.split(line)
+            words = shlex.split(without_remark(line))
         except ValueError as error:
             self.error(str(error).lower())
         return self.parse_args(words)
+
+
+def without_remark(line: str) -> str:
+    """Take away what stands behind a ``#`` that begins a word outside of quotes; it may hold quotes of its own."""
+    quote = ""
+    for place, sign in enumerate(line):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        elif sign == "#" and line[place - 1 : place].strip() == "":
+            return line[:place]
+    return line
 
 
 def pair(text: str) -> tuple[str, str]:

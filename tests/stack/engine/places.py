@@ -92,7 +92,8 @@ class Places:
 def find_paths(project: Project, name: str, temporary: Path, extra: Sequence[str] = ()) -> dict[str, Path]:
     """Give the paths of one service: its volumes, those of the command line (`extra`), and its temporary folders."""
     service = project.service(name)
-    paths = {inside: temporary / inside.strip("/").replace("/", "-") for inside in service.get("tmpfs") or []}
+    in_memory = [str(entry).partition(":")[0] for entry in service.get("tmpfs") or []]
+    paths = {inside: temporary / inside.strip("/").replace("/", "-") for inside in in_memory}
     for volume in [*(service.get("volumes") or []), *extra]:
         outside, inside = str(volume).split(":")[:2]
         path = Path(outside)

@@ -43,8 +43,9 @@ if [ "$(id -u)" = 0 ]; then account=--user=root; fi
 
 if [ ! -d "$data/mysql" ]; then
     say "making a new database in $data"
-    mariadb-install-db --no-defaults ${account:+"$account"} --datadir="$data" --skip-test-db \
-        --auth-root-authentication-method=normal --skip-name-resolve >/dev/null \
+    # From inside: MariaDB's own script loses folders whose name has a space.
+    (cd "$data" && mariadb-install-db --no-defaults ${account:+"$account"} --datadir=. --skip-test-db \
+        --auth-root-authentication-method=normal --skip-name-resolve >/dev/null) \
         || stop "The data folder $data could not be filled."
     root=$(quoted "$MYSQL_ROOT_PASSWORD")
     {
