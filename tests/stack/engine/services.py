@@ -160,10 +160,13 @@ def wait_healthy(project: Project, state: State, name: str) -> None:
     check = project.service(name).get("healthcheck") or {}
     seconds = [float(str(check.get(key, "0s")).removesuffix("s")) for key in ("start_period", "interval")]
     limit = time.monotonic() + seconds[0] + seconds[1] * int(check.get("retries", 3))
-    while healthy(project, state, name) == "unhealthy":
+    while health := healthy(project, state, name):
         running = state.services.get(name)
+        # Asked afterwards: once it has ended, its port may be somebody else's, who answers.
         if running is None or not running.alive:
             raise EngineError(f"dependency failed to start: {name} exited; its last words: {last_words(state, name)}")
+        if health == "healthy":
+            return
         if time.monotonic() > limit:
             raise EngineError(f"dependency failed to start: {name} is unhealthy; see {state.log(name)}")
         time.sleep(0.2)
