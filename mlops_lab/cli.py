@@ -125,6 +125,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     sync = add(groups, "sync", sync_journals, "send what a dead server or kernel left on this machine")
     sync.add_argument("--experiment", metavar="NAME", help="where to send runs that their own experiment does not take")
+    sync.add_argument(
+        "--preview",
+        metavar="RUN",
+        nargs="?",
+        const="",
+        help="send nothing: show what would be sent",
+    )
     return parser
 
 
@@ -305,9 +312,12 @@ def compare_runs(options: argparse.Namespace) -> int:
 
 
 def sync_journals(options: argparse.Namespace) -> int:
-    """Project every journal that was left behind."""
-    from .tracking import sync
+    """Project every journal that was left behind, or show what that would send."""
+    from .tracking import preview, sync
 
+    if options.preview is not None:
+        runs = preview(options.preview)
+        return show(options, runs, "\n\n".join(map(str, runs)) or "Nothing waits on this computer.")
     result = sync(experiment=options.experiment)
     return show(options, result, str(result))
 

@@ -14,7 +14,7 @@ import httpx
 
 from mlops_lab.connection.errors import ConnectionProblem, Refused, Unreachable
 from mlops_lab.connection.session import origin
-from mlops_lab.connection.transport import check_status, explain_failure
+from mlops_lab.connection.transport import check_status, explain_failure, read_answer
 
 if TYPE_CHECKING:
     from mlops_lab.connection.rest import TrackingServer
@@ -77,6 +77,8 @@ def _put(server: TrackingServer, base: str, local: Path, target: str) -> None:
             timeout=_UPLOAD_PATIENCE,
         )
     check_status(response, server.uri)
+    if response.content:  # MLflow says nothing; a sign-in page of the network answers 200 too, and has stored nothing
+        read_answer(response, server.uri)
 
 
 def _chunks(file: object, size: int) -> Iterator[bytes]:

@@ -27,7 +27,8 @@ MAX_RUNS_PER_PAGE = 100
 MAX_HISTORY_RUNS = 100
 MAX_HISTORY_POINTS = 2500
 
-_LARGEST = 1.7976931348623157e308
+INFINITE = 1.797e308
+"""What a server gives back at or above this was an infinity: databases keep the largest double in its place."""
 
 
 class TrackingServer(Api):
@@ -324,9 +325,9 @@ def _restore(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _restore_metrics(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    # MLflow's database has no infinities; it keeps the largest float in their place, and NaN as a string.
+    # MLflow's database has no infinities, and NaN travels as a string.
     for metric in metrics:
         value = float(metric.get("value", 0.0))
-        metric["value"] = math.copysign(math.inf, value) if abs(value) >= _LARGEST else value
+        metric["value"] = math.copysign(math.inf, value) if abs(value) >= INFINITE else value
         metric.setdefault("step", 0)
     return metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import readings, views
@@ -34,6 +34,8 @@ class UsedDataset:
     repository: Path
     notice: str | None = None
     """Something the user should know, e.g. why its files have no roles."""
+    files: list[File] = field(default_factory=list, repr=False)
+    """Every file of the version, relative to its view's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def use(spec: str, path: str | os.PathLike[str] = ".", report: Report | None = N
         version=version,
         repository=found.index.history.top,
         notice=notice,
+        files=files,
     )
 
 

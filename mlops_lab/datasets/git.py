@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -66,6 +67,68 @@ def branch(path: str | os.PathLike[str] = ".") -> str | None:
     """Give the name of the current branch; None on a detached HEAD."""
     code, out, _ = _run(_folder(path), ("symbolic-ref", "--quiet", "--short", "HEAD"), allowed=(0, 1))
     return os.fsdecode(out.rstrip(b"\n")) if code == 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a working tree stands."""
+
+    top: Path
+    commit: str | None
+    """40 hex digits; None before the first commit."""
+    branch: str | None
+    """None on a detached HEAD."""
+    dirty: bool
+    """Do tracked files differ from the commit? Submodules count, whose commits it names."""
+    remote: str | None
+    """As configured, credentials and all: see :func:`without_credentials`."""
+
+
+def state(path: str | os.PathLike[str] = ".") -> State:
+    """Give in three processes what :func:`top`, :func:`commit`, :func:`branch`, :func:`dirty` and the remote are.
+
+    Raises
+    ------
+    NoGit, NoRepository, ForeignRepository, GitFailed
+    """
+    folder = _folder(path)
+    place = top(folder)
+    lines = _output(folder, ("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=no")).split(b"\0")
+    said = {}
+    for line in lines:
+        if line.startswith(b"# branch."):
+            key, _, value = line[len(b"# branch.") :].partition(b" ")
+            said[key] = os.fsdecode(value)
+    oid, head = said.get(b"oid", ""), said.get(b"head", "")
+    current = None if head in ("", "(detached)") else head
+    return State(
+        top=place,
+        commit=oid if re.fullmatch(r"[0-9a-f]{40,64}", oid) else None,
+        branch=current,
+        dirty=any(line and not line.startswith(b"# ") for line in lines),
+        remote=_configured_remote(folder, current),
+    )
+
+
+def _configured_remote(folder: Path, current: str | None) -> str | None:
+    """Give the URL of the remote that `current` follows, else of origin, else of the first."""
+    query = r"^(remote\..*\.url|branch\..*\.remote)$"
+    _, out, _ = _run(folder, ("config", "--null", "--get-regexp", query), allowed=(0, 1))
+    urls: dict[str, str] = {}
+    followed = ""
+    for entry in os.fsdecode(out).split("\0"):
+        key, _, value = entry.partition("\n")
+        if key.startswith("remote."):
+            urls.setdefault(key[len("remote.") : -len(".url")], value)
+        elif current and key == f"branch.{current}.remote":
+            followed = value
+    return urls.get(followed) or urls.get("origin") or next(iter(urls.values()), None)
+
+
+def changes(path: str | os.PathLike[str], pathspecs: Sequence[str] = ()) -> str:
+    """Give as a patch what tracked files (those of `pathspecs`) differ from HEAD in, staged or not; no binaries."""
+    flags = ("--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short")
+    return os.fsdecode(_output(_folder(path), ("diff", *flags, "HEAD", "--", *pathspecs)))
 
 
 def dirty(path: str | os.PathLike[str] = ".", *, untracked: bool = False) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 import msgspec
 
 from ..connection import tags
+from ..connection.rest import INFINITE
 from ..datasets.model import DataUsed
 from ..wire import Number, to_number
 from .model import RunRow, RunStatus
@@ -70,16 +71,12 @@ def data_used(tag: str | None) -> list[DataUsed]:
 
 
 def metric_value(value: Any) -> Number:
-    """Give a metric value as it was logged: MLflow stores an infinity as the largest double."""
+    """Give a metric value as it was logged; see :data:`mlops_lab.connection.rest.INFINITE`."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         return "NaN"
-    if number >= sys.float_info.max:
-        return "Infinity"
-    if number <= -sys.float_info.max:
-        return "-Infinity"
-    return to_number(number)
+    return to_number(math.copysign(math.inf, number) if abs(number) >= INFINITE else number)
 
 
 def run_link(server: str, experiment_id: str, run_id: str) -> str:

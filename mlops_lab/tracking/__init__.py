@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from .run import active_run as active_run
     from .synchronise import sync as sync
     from .synchronise import waiting as waiting
+    from .unsent import Preview as Preview
+    from .unsent import preview as preview
 
 _WHERE = {
     "Block": "block",
+    "Preview": "unsent",
     "Progress": "model",
     "Run": "run",
     "SyncReport": "model",
     "WaitingRun": "model",
     "active_run": "run",
     "note_dataset": "data",
+    "preview": "unsent",
     "sync": "synchronise",
     "track": "block",
     "use_dataset": "data",

@@ -16,15 +16,17 @@ from types import TracebackType
 from typing import Any
 
 from .. import connection
+from ..connection import tags as names
 from ..connection.errors import ConnectionProblem, ExperimentClosed, NotConnected, Refused
 from ..errors import MlopsLabError
-from . import capture, fluent, lineage, screen, secrets
+from . import capture, environment, fluent, lineage, screen, secrets, seen, system
 from .errors import ELSEWHERE
 from .flusher import Keeper, Sender
-from .interrupts import Shield
+from .interrupts import Shield, Terminated, termination
 from .journal import Journal
 from .literals import literals
 from .model import SCHEMA_VERSION, End, EndStatus, Start, sound
+from .options import TrackOptions
 from .projection import Projector
 from .run import Run, runs
 from .seeding import seed_everything
@@ -46,6 +48,10 @@ def track(
     params: Mapping[str, Any] | None = None,
     seed: int | None = None,
     offline: bool = False,
+    grad_norm: bool = False,
+    checkpoints: bool = True,
+    cases: bool = True,
+    capture: Sequence[str] | None = None,
 ) -> Block:
     """Track a block of code: ``with mlops_lab.track(experiment="brain", data=["brain@v2.0.0"]) as run: ...``.
 
@@ -63,20 +69,32 @@ def track(
     seed
         Seeds `random`, NumPy, PyTorch and MONAI.
     offline
-        Keep the run on this computer until ``%mlops_sync``.
+        Keep the run on this computer until ``%mlops_sync``; ``%mlops_sync --preview`` shows what would be sent.
+    grad_norm
+        Record the 2-norm of all gradients before every optimizer step.
+    checkpoints
+        Keep the best and the last file of what ``torch.save`` writes inside the block.
+    cases
+        Keep one row per case of MONAI's metrics.
+    capture
+        Names of the captures that are on (see :data:`mlops_lab.tracking.capture.NAMES`); without it, all of them.
 
     Returns
     -------
     Block
         A context manager that gives the :class:`Run`. The run ends FINISHED, FAILED (any exception, with its
-        traceback as artifact) or KILLED (Ctrl-C).
+        traceback as artifact) or KILLED (Ctrl-C or SIGTERM, with the reason as tag ``mlops_lab.ended_by``). Inside of
+        another block it is a child of that block's run.
 
     Raises
     ------
     MlopsLabError
         On entry, before the body runs: unknown or corrupt data, an experiment that was deleted.
     """
-    return Block(experiment, run_name, [data] if isinstance(data, str) else data, tags, params, seed, offline)
+    options = TrackOptions(grad_norm, checkpoints, cases, None if capture is None else frozenset(capture))
+    return Block(
+        experiment, run_name, [data] if isinstance(data, str) else data, tags, params, seed, offline, options=options
+    )
 
 
 class Block:
@@ -92,7 +110,9 @@ class Block:
         seed: int | None = None,
         offline: bool = False,
         source: str | None = None,
+        options: TrackOptions | None = None,
     ) -> None:
+        self._options = options or TrackOptions()
         self._experiment = experiment
         self._run_name = run_name
         self._data = data
@@ -123,23 +143,27 @@ class Block:
         """Make the run, on the server where that answers, and start capturing."""
         from .. import datasets
 
+        capture.require(self._options.capture)
         used = [datasets.use(spec) for spec in self._data]
         if self._seed is not None:
             seed_everything(self._seed)
         folder = _folder()
+        parent = runs.current
+        self._offline = self._offline or (parent is not None and parent.offline)
         start = Start(
             schema_version=SCHEMA_VERSION,
             run_key=uuid.uuid4().hex,
-            experiment=sound(self._experiment or self._habit([item.used.name for item in used])),
+            experiment=sound(self._experiment or self._habit([item.used.name for item in used], parent)),
             run_name=sound(self._run_name or _two_words()),
             time=int(time.time() * 1000),
             user=sound(lineage.user()),
             tags={sound(key): sound(value) for key, value in {**lineage.code_tags(folder), **self._tags}.items()},
             offline=self._offline,
+            parent=parent.key if parent is not None else "",
         )
         self._journal = journal = Journal.create(start)
         self._projector = projector = Projector(journal.folder, _server)
-        self._run = run = Run(journal, start, projector)
+        self._run = run = Run(journal, start, projector, self._options)
         self._sender = Sender(projector)
         run.attach(self._sender)
         if folder is None:
@@ -149,6 +173,9 @@ class Block:
                 run.note_dataset(item)
                 if item.notice:
                     run.notice(item.notice)
+            environment.watch(run)
+            if seen.wanted(self._options):
+                seen.watch(run)
             self._note_settings(run)
             self._connect(run)
             self._screen = screen.make()
@@ -157,11 +184,21 @@ class Block:
             self._abandon()
             raise
         self._fluent = fluent.bind(run)
-        self._capture = capture.install()
+        capture.construction.arm()
+        self._capture = capture.install(self._options.capture)
         runs.push(run)
-        self._keeper = Keeper(journal, run.drain, lambda: self._screen.changed(run))
+        metrics = system.SystemMetrics() if system.wanted(self._options) else None
+        self._keeper = Keeper(journal, run.drain, lambda: self._look(run, metrics))
         self._keeper.start()
+        termination.enter()
         return run
+
+    def _look(self, run: Run, metrics: system.SystemMetrics | None) -> None:
+        try:
+            self._screen.changed(run)
+        finally:
+            if metrics is not None:
+                metrics.look(run)
 
     def add_cell(self, source: str) -> None:
         """Record the source and the literals of one more cell of this block."""
@@ -185,16 +222,21 @@ class Block:
         run = self._run
         if run is None or run.status != "RUNNING" or os.getpid() != self._pid:
             return
+        error = error if error is not None else run.failure
         status = _status(error)
         with Shield() as shield:
+            termination.closing()
             self._capture.restore()
             runs.remove(run)
+            shield.wait(run.come_to_end)
             if not shield.wait(lambda: run.drain(wait=True)):
                 run.notice("The last values were not waited for; some of them may be missing.")
             if error is not None and status == "FAILED":
                 with contextlib.suppress(Exception):  # an error whose own text fails; the status is what matters
                     self._log_traceback(run, error)
-            end = End(status, int(time.time() * 1000))
+            if error is not None and status != "FINISHED":
+                run.set_tag(names.ENDED_BY, _reason(error))
+            end = End(status, self._journal.now())
             if not self._journal.append_last(end):
                 self._projector.last_words = [end]
             self._journal.close()
@@ -207,6 +249,7 @@ class Block:
                 self._say_what_is_left(run)
             run.finish(status)
         self._screen.closed(run)
+        termination.leave()
 
     def _log_traceback(self, run: Run, error: BaseException) -> None:
         text = "".join(traceback.format_exception(error))
@@ -252,7 +295,7 @@ class Block:
 
     def _abandon(self) -> None:
         """Refused or interrupted before the body: no run may stay RUNNING, and one that nobody saw leaves no trace."""
-        self._journal.append(End("KILLED", int(time.time() * 1000)))
+        self._journal.append(End("KILLED", self._journal.now()))
         self._journal.close()
         if self._projector.position.run_id:
             self._sender.start()
@@ -262,7 +305,9 @@ class Block:
             self._projector.release()
             shutil.rmtree(self._journal.folder, ignore_errors=True)
 
-    def _habit(self, data: list[str]) -> str:
+    def _habit(self, data: list[str], parent: Run | None) -> str:
+        if parent is not None:
+            return parent.experiment
         return os.environ.get("MLFLOW_EXPERIMENT_NAME") or (data[0] if data else "Default")
 
 
@@ -292,6 +337,11 @@ def _status(error: BaseException | None) -> EndStatus:
     if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
         return "KILLED"
     return "FAILED"
+
+
+def _reason(error: BaseException) -> str:
+    """Name what ended the body, without its text, which may say more than is meant to leave this computer."""
+    return "SIGTERM" if isinstance(error, Terminated) else type(error).__name__
 
 
 def _current_cell() -> str | None:

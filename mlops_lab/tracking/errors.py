@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..connection.errors import Unreachable
 from ..errors import MlopsLabError
 
 ELSEWHERE = "%mlops_sync --experiment NAME (or mlops-lab sync --experiment NAME) sends it to another one."
@@ -48,6 +49,12 @@ class RunElsewhere(TrackingError):
     http_status = 409
 
 
+class ParentFirst(Unreachable):
+    """The run is nested in another one that the server does not have yet."""
+
+    code = "parent_first"
+
+
 class NoExperimentName(TrackingError):
     """What was given as the name of an experiment is none."""
 
@@ -58,3 +65,16 @@ class NoActiveRun(TrackingError):
     """Something was asked of the current run, and no block is open."""
 
     code = "no_active_run"
+
+
+class NoSuchRun(TrackingError):
+    """No run on this computer, or on the server, is called so."""
+
+    code = "no_such_run"
+    http_status = 404
+
+
+class NoSuchCapture(TrackingError):
+    """A capture was asked for that there is not."""
+
+    code = "no_such_capture"

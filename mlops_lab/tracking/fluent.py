@@ -1,62 +1,95 @@
-"""Lets the user's own ``mlflow.*`` calls inside a block land in the block's run, instead of making a second one.
+"""Leads the user's own ``mlflow.*`` calls inside a block to the block's run, through its journal.
 
-Nothing is imported and nothing is sent until the cell really calls MLflow. Programs that the cell starts find the
-run through MLflow's own variables; in this process ``mlflow.start_run`` is led to it while a block is open:
+Nothing is imported and nothing is sent until the cell really calls MLflow. While a block is open:
 
-- a call that needs a run where none is active, and the first ``start_run``, get the block's run;
-- a ``start_run`` after that, or in an experiment that the user chose, makes a run of its own below the block's run;
-- where the user pointed MLflow at another server, MLflow is left alone.
+- ``mlflow.log_*`` without a run, ``mlflow.active_run`` and the first ``mlflow.start_run`` mean the block's run; its id
+  is the server's, or our run key while no server holds it;
+- a ``start_run`` after that, with ``nested=True``, or in an experiment that the user chose, begins a run of its own
+  below the block's run; what is captured while it is open in this thread belongs to it;
+- writing costs a write to a journal (:mod:`.fluent_store`), whatever the server does; questions go to the server, with
+  short patience;
+- where the user pointed MLflow at another server, MLflow is left alone;
+- programs that the cell starts find the run through MLflow's own variables, where a server holds it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .. import connection
+from ..errors import MlopsLabError
+from . import fluent_calls
 from .capture.arrival import Arrivals
+from .capture.patches import Patches
+from .fluent_experiments import Experiments
+from .fluent_files import lead_tables
+from .fluent_models import Models
+from .fluent_runs import NOTE, PARENT, Child, Held
+from .fluent_store import BlockStore
 from .model import EndStatus
+from .projection import origin_of
 from .run import Run, runs
+
+LAST_ANSWER = 10.0
+"""Seconds at the end of a block for what the runs below it still have to send."""
+
+LOGIN_SEEN = 5.0
+"""Seconds after which a login that was made elsewhere is noticed."""
 
 _SHORT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 """With MLflow's defaults a single call blocks for minutes on a dead server."""
 _RUN_ID = "MLFLOW_RUN_ID"
+_EXPERIMENT_ID = "MLFLOW_EXPERIMENT_ID"
 _URI = "MLFLOW_TRACKING_URI"
 _AUTH = "MLFLOW_TRACKING_AUTH"
 _SESSION = "MLOPS_LAB_SESSION"
 _FLUENT = "mlflow.tracking.fluent"
-_PARENT = "mlflow.parentRunId"
+_SERVICE = "mlflow.tracking._tracking_service.utils"
 
 
-class Binding:
-    """Undoes :func:`bind`."""
+class Binding(Held):
+    """A block's run in MLflow's hands; :meth:`release` undoes :func:`bind`."""
 
     def __init__(self, run: Run) -> None:
-        self.run = run
-        self.run_id = run.run_id
-        self.uri, _, rest = run.link.partition("/#/experiments/")
-        self.experiment_id = rest.partition("/")[0]
+        super().__init__(run, self._expected)
+        self._asked_for = ("", 0.0)
         self.adopted = False
-        """Has MLflow had this run as its active one?"""
+        """Has the user's ``start_run`` had this run?"""
+        self.children: list[Child] = []
         self._earlier = {item.info.run_id for item in _stack()}
 
     def release(self, status: EndStatus = "FINISHED") -> None:
         """Take the run, and what the user left open in the block, out of MLflow's hands."""
         try:
             self._end_open_runs(status)
+            for child in self.children:
+                child.end(status)
         finally:
             _hook.leave(self)
+        limit = time.monotonic() + LAST_ANSWER
+        for child in self.children:
+            child.finish(max(0.0, limit - time.monotonic()))
+
+    def _expected(self) -> str:
+        """Give the origin of the server that the run will go to; empty where there is none. A login may change it."""
+        origin, asked = self._asked_for
+        if time.monotonic() - asked > LOGIN_SEEN or not asked:
+            origin = _current_server()
+            self._asked_for = (origin, time.monotonic())
+        return origin
 
     def _end_open_runs(self, status: EndStatus) -> None:
         mlflow = sys.modules.get("mlflow")
-        if mlflow is None:
-            return
-        while self.run_id and (stack := _stack()) and stack[-1].info.run_id not in self._earlier:
+        while mlflow is not None and (stack := _stack()) and stack[-1].info.run_id not in self._earlier:
             left = len(stack)
-            with contextlib.suppress(Exception):  # the server may be away; MLflow has dropped the run by then
+            with contextlib.suppress(Exception):  # MLflow has dropped the run by then
                 mlflow.end_run(status)
             if len(_stack()) >= left:
                 return
@@ -71,7 +104,12 @@ class _Hook:
         self._lent: dict[str, str] = {}
         self._run_before: str | None = None
         self._arrivals: Arrivals | None = None
-        self._originals: dict[str, Callable[..., Any]] = {}
+        self._patches = Patches()
+        self._experiments = Experiments()
+        self.models = Models()
+        self._stores: dict[str, BlockStore] = {}
+        self._get_store: Callable[..., Any] = _no_store
+        self._starting = threading.local()
 
     def enter(self, binding: Binding) -> None:
         with self._guard:
@@ -83,11 +121,12 @@ class _Hook:
                 if _FLUENT in sys.modules:
                     self._patch(sys.modules[_FLUENT])
             self._bindings.append(binding)
-            if not binding.run_id:
-                return
-            self._lend({_URI: binding.uri})
-            if os.environ.get(_SESSION):
-                self._lend({_AUTH: "mlops_lab"})
+            if binding.run.run_id is None and not binding.run.offline:
+                self._experiments.fell_silent(binding)
+            if binding.run.run_id:
+                self._lend({_URI: binding.uri})
+                if os.environ.get(_SESSION):
+                    self._lend({_AUTH: "mlops_lab"})
             self._point()
 
     def leave(self, binding: Binding) -> None:
@@ -100,7 +139,9 @@ class _Hook:
                 return
             if self._arrivals is not None:
                 self._arrivals.remove()
-            self._unpatch()
+            self._patches.restore()
+            self._forget_stand_ins()
+            self._stores, self._experiments, self.models = {}, Experiments(), Models()
             lent, self._lent = self._lent, {}
             for name, value in lent.items():
                 if os.environ.get(name) == value:  # a login or the user may have set it anew meanwhile
@@ -109,10 +150,149 @@ class _Hook:
             if self._run_before is not None:
                 os.environ[_RUN_ID] = self._run_before
 
+    def _forget_stand_ins(self) -> None:
+        """No server knows the ids that stood for experiments; MLflow keeps the one that was set."""
+        fluent: Any = sys.modules.get(_FLUENT)
+        if self._experiments.stands_in(getattr(fluent, "_active_experiment_id", None) or ""):
+            fluent._active_experiment_id = None
+        if self._experiments.stands_in(os.environ.get(_EXPERIMENT_ID, "")):
+            del os.environ[_EXPERIMENT_ID]
+
+    # What the stores and the changed calls ask: fluent_store.Block, fluent_calls.Blocks
+
+    def any_open(self) -> bool:
+        return bool(self._bindings)
+
+    def known(self, run_id: str) -> Held | None:
+        for binding in self._bindings:
+            for held in (binding, *binding.children):
+                if held.is_called(run_id):
+                    return held
+        return None
+
+    def held(self, run_id: str) -> Held | None:
+        held = self.known(run_id)
+        return held if held is not None and held.open else None
+
+    def home(self, uri: str) -> Held | None:
+        binding = self.binding()
+        return binding if binding is not None and _same_server(binding, uri) else None
+
+    def next_name(self, home: Held) -> str:
+        count = len(home.children) if isinstance(home, Binding) else 0
+        return f"{home.run.name}-{count + 1}"
+
+    def begun(self, child: Child) -> None:
+        binding = self.binding()
+        if binding is not None:
+            binding.children.append(child)
+        if getattr(self._starting, "now", False):
+            runs.push(child.run)
+
+    # What MLflow is led to
+
     def binding(self) -> Binding | None:
-        """Give the binding of the block that this thread is in, where a server holds its run."""
+        """Give the binding of the block that this thread is in."""
         run = runs.current
-        return next((item for item in self._bindings if item.run is run and item.run_id), None)
+        for binding in self._bindings:
+            if binding.run is run or any(child.run is run for child in binding.children):
+                return binding if binding.open else None
+        return None
+
+    def start(self, original: Callable[..., Any], given: dict[str, Any]) -> Any:
+        """Begin what ``mlflow.start_run`` asks for while a block is open."""
+        binding = self.binding()
+        run_id = given.get("run_id")
+        if binding is None:
+            return original(**given)
+        if run_id:
+            held = self.held(run_id)
+            with _without_run_id():
+                return original(**given) if held is None else self._resume(held, given)
+        elsewhere, own = self._place(binding, given.get("experiment_id"))
+        inside = _stack()
+        below = given.get("nested") or given.get("parent_run_id")
+        if not (inside or elsewhere or own or below or binding.adopted):
+            binding.adopted = True
+            return self._resume(binding, given)
+        if elsewhere:
+            binding.run.notice("MLflow is pointed at another server here: what it records is a run of its own there.")
+        elif own:
+            binding.run.notice(
+                "MLflow was told of another experiment than this run's: what it records is a run of its own there."
+            )
+        return self._begin(binding, original, given, elsewhere, own, inside)
+
+    def _begin(
+        self,
+        binding: Binding,
+        original: Callable[..., Any],
+        given: dict[str, Any],
+        elsewhere: bool,
+        own: bool,
+        inside: Any,
+    ) -> Any:
+        if not (elsewhere or own):
+            # MLflow's own choice would be the experiment Default.
+            given["experiment_id"] = binding.experiment_id or self._experiments.named(binding.run.experiment)
+        if not (inside or elsewhere or given.get("parent_run_id")):
+            given["tags"] = {PARENT: binding.id, **(given.get("tags") or {})}
+        self._starting.now = not elsewhere
+        try:
+            with _without_run_id():
+                return original(**given)
+        finally:
+            self._starting.now = False
+
+    def _resume(self, held: Held, given: dict[str, Any]) -> Any:
+        """Make a run of ours the active one of this thread, as ``start_run`` does with a run that exists."""
+        fluent: Any = sys.modules[_FLUENT]
+        stack = fluent._active_run_stack.get()
+        if stack and not given.get("nested"):
+            raise Exception(
+                f"Run with UUID {stack[0].info.run_id} is already active. To start a nested run, call start_run with "
+                "nested=True"
+            )
+        if given.get("run_name"):
+            held.rename(given["run_name"])
+        tags = dict(given.get("tags") or {})
+        if given.get("description"):
+            tags[NOTE] = given["description"]
+        held.run.set_tags(tags)
+        stack.append(self.shown(held))
+        return stack[-1]
+
+    def meant(self) -> Held | None:
+        """Give the block's run where a call that names none means it; None where MLflow has another one in mind."""
+        binding = self.binding()
+        return None if binding is None or any(self._place(binding, None)) else binding
+
+    def implied(self) -> Any:
+        """Give :meth:`meant` as MLflow's active run."""
+        held = self.meant()
+        return None if held is None else self.shown(held)
+
+    def shown(self, held: Held) -> Any:
+        """Give a run of ours as MLflow's active run."""
+        fluent: Any = sys.modules[_FLUENT]
+        stand_in = self._experiments.named(held.run.experiment)
+        return fluent.ActiveRun(held.shown(self.artifact_uri, stand_in))
+
+    def _place(self, binding: Binding, experiment_id: Any) -> tuple[bool, bool]:
+        """Tell whether MLflow is pointed at another server, and whether at another experiment than the block's."""
+        fluent: Any = sys.modules[_FLUENT]
+        chosen = experiment_id if experiment_id is not None else getattr(fluent, "_active_experiment_id", None)
+        elsewhere = _chosen() and not _same_server(binding, _tracking_uri())
+        if chosen is None:
+            return elsewhere, False
+        if str(chosen) == binding.experiment_id:
+            return elsewhere, False
+        name = self._experiments.name(str(chosen))
+        if name is None and not binding.experiment_id:
+            return elsewhere, False  # nobody can be asked what it is called
+        return elsewhere, name != binding.run.experiment
+
+    # How MLflow is changed
 
     def _lend(self, wanted: dict[str, str]) -> None:
         for name, value in wanted.items():
@@ -120,92 +300,54 @@ class _Hook:
                 self._lent[name] = os.environ[name] = value
 
     def _point(self) -> None:
-        known = [item.run_id for item in self._bindings if item.run_id]
-        if known:
+        known = [item.run.run_id for item in self._bindings if item.run.run_id]
+        if known and known[-1]:
             os.environ[_RUN_ID] = known[-1]
         else:
             os.environ.pop(_RUN_ID, None)
 
     def _patch(self, module: Any) -> None:
-        found = {name: getattr(module, name, None) for name in ("start_run", "_get_or_start_run", "active_run")}
-        if not all(callable(item) for item in found.values()) or self._originals:
-            return  # a version that looks different: the variables do what they can
-        self._originals = {name: item for name, item in found.items() if item is not None}
-        start, active = self._originals["start_run"], self._originals["active_run"]
-
-        def start_run(run_id: str | None = None, experiment_id: Any = None, *args: Any, **options: Any) -> Any:
-            binding = None if run_id else self.binding()
-            if binding is None:
-                return start(run_id, experiment_id, *args, **options)
-            return _start(binding, start, active(), experiment_id, args, options)
-
-        def get_or_start_run() -> Any:
-            found = active()
-            if found is not None:
-                return found
-            binding = self.binding()
-            if binding is not None:
-                binding.adopted = False  # what needs a run, whichever, belongs to the block's
-            return start_run()
-
-        start_run.__doc__ = start.__doc__
-        self._replace(start, start_run)
-        module._get_or_start_run = get_or_start_run
-
-    def _unpatch(self) -> None:
-        module: Any = sys.modules.get(_FLUENT)
-        originals, self._originals = self._originals, {}
-        if not originals or module is None:
+        patches = Patches()
+        try:
+            self._get_store = sys.modules[_SERVICE]._tracking_store_registry.get_store
+            fluent_calls.lead_runs(module, patches, self)
+            fluent_calls.lead_values(module, patches, self)
+            fluent_calls.lead_stores(sys.modules[_SERVICE], patches, self)
+            lead_tables(module.MlflowClient, patches, self.known, self._experiments.away)
+        except (AttributeError, KeyError, TypeError):
+            patches.restore()  # a version that looks different: the variables do what they can
             return
-        self._replace(module.start_run, originals["start_run"])
-        module._get_or_start_run = originals["_get_or_start_run"]
+        self._patches = patches
 
-    def _replace(self, before: Any, after: Any) -> None:
-        for name in (_FLUENT, "mlflow"):  # the package repeats the name of its module
-            module: Any = sys.modules.get(name)
-            if getattr(module, "start_run", None) is before:
-                module.start_run = after
+    def artifact_uri(self, held: Held) -> str:
+        return self.store(_tracking_uri()).artifact_uri(held)
+
+    def store(self, uri: str) -> BlockStore:
+        with self._guard:
+            if uri not in self._stores:
+                make = functools.partial(self._get_store, uri)
+                self._stores[uri] = BlockStore(uri, make, self, self._experiments, self.models)
+            return self._stores[uri]
+
+
+def _no_store(uri: str) -> Any:
+    raise LookupError(f"MLflow is not there to make a store for {uri}")
 
 
 _hook = _Hook()
 
 
 def bind(run: Run) -> Binding:
-    """Point MLflow at `run`; one that no server holds yet only shortens MLflow's waits."""
+    """Lead MLflow to `run` until the binding is released."""
     binding = Binding(run)
     _hook.enter(binding)
     return binding
 
 
-def _start(
-    binding: Binding,
-    start: Callable[..., Any],
-    inside: Any,
-    experiment_id: Any,
-    args: tuple[Any, ...],
-    options: dict[str, Any],
-) -> Any:
-    """Begin what ``mlflow.start_run`` asks for while the block of `binding` is open."""
-    fluent: Any = sys.modules[_FLUENT]
-    chosen = experiment_id if experiment_id is not None else getattr(fluent, "_active_experiment_id", None)
-    elsewhere = not _same_server(fluent, binding.uri)
-    own = chosen is not None and str(chosen) != binding.experiment_id
-    if not (inside or elsewhere or own or binding.adopted):
-        binding.adopted = True
-        with _without_run_id():
-            return start(binding.run_id, experiment_id, *args, **options)
-    if elsewhere:
-        binding.run.notice("MLflow is pointed at another server here: what it records is a run of its own there.")
-    elif own:
-        binding.run.notice(
-            "MLflow was told of another experiment than this run's: what it records is a run of its own there."
-        )
-    if not elsewhere and chosen is None and (inside is None or inside.info.run_id == binding.run_id):
-        experiment_id = binding.experiment_id  # MLflow's own choice would be the experiment Default
-    if not (inside or elsewhere or len(args) > 2 or options.get("parent_run_id")):
-        options = {**options, "tags": {_PARENT: binding.run_id, **(options.get("tags") or {})}}
-    with _without_run_id():
-        return start(None, experiment_id, *args, **options)
+def run_id_at(uri: str) -> str | None:
+    """Give what MLflow calls the run of this thread's block where that is for the server at `uri`."""
+    held = _hook.home(uri) if _SERVICE in sys.modules else None
+    return held.id if held is not None else None
 
 
 @contextlib.contextmanager
@@ -219,15 +361,33 @@ def _without_run_id() -> Iterator[None]:
             os.environ[_RUN_ID] = before
 
 
-def _same_server(fluent: Any, uri: str) -> bool:
-    from .projection import origin_of
+def _tracking_uri() -> str:
+    return str(sys.modules[_SERVICE].get_tracking_uri())
 
-    try:
-        from mlflow import get_tracking_uri
 
-        return origin_of(str(get_tracking_uri())) == uri
-    except (ImportError, ValueError):
+def _chosen() -> bool:
+    """Tell whether somebody told MLflow of a server."""
+    return bool(sys.modules[_SERVICE].is_tracking_uri_set())
+
+
+def _same_server(binding: Held, uri: str) -> bool:
+    """Tell whether MLflow's `uri` is the server of the block; one that nobody chose is nowhere else."""
+    expected = binding.uri
+    if uri == expected or not _chosen():
         return True
+    try:
+        return bool(expected) and origin_of(uri) == expected
+    except ValueError:
+        return False
+
+
+def _current_server() -> str:
+    try:
+        server = connection.open_server()
+    except MlopsLabError:
+        return ""
+    server.close()
+    return origin_of(server.uri)
 
 
 def _stack() -> list[Any]:

@@ -1,7 +1,13 @@
-"""Keeps a second Ctrl-C from tearing the end of a block: the run's last record is written whatever is pressed."""
+"""What a block does when somebody wants it to stop: Ctrl-C, and the SIGTERM of a cluster, a container or a shutdown.
+
+A second Ctrl-C does not tear the end of a block: the run's last record is written whatever is pressed. A SIGTERM, which
+would end the process without a word, ends the block first and the process then.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -49,3 +55,66 @@ class Shield:
         if self._waiting:
             self._waiting = False
             raise KeyboardInterrupt
+
+
+class Terminated(KeyboardInterrupt):
+    """Somebody asked this process to end (SIGTERM) while a block was open."""
+
+
+class Termination:
+    """Turns a SIGTERM inside of the outermost block into :class:`Terminated`, and passes it on when that is closed.
+
+    Only where SIGTERM has its default meaning: a program that handles it by itself goes on doing so.
+    """
+
+    def __init__(self) -> None:
+        self._open = 0
+        self._before: Any = None
+        self._asked = False
+        self._ending = False
+
+    def enter(self) -> None:
+        """A block is open."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if self._open == 0 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            self._asked = self._ending = False
+            self._before = signal.signal(signal.SIGTERM, self._ask)
+        self._open += 1
+
+    def closing(self) -> None:
+        """A block is about to write its end, which a SIGTERM must not tear from now on."""
+        self._ending = True
+
+    def leave(self) -> None:
+        """The block is closed; with the outermost one goes the process, where it was asked to."""
+        if threading.current_thread() is not threading.main_thread() or self._open == 0:
+            return
+        self._open -= 1
+        self._ending = False
+        if self._open or self._before is None:
+            return
+        with contextlib.suppress(TypeError, ValueError):
+            signal.signal(signal.SIGTERM, self._before)
+        self._before = None
+        if self._asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+        if not self._ending:
+            raise Terminated
+
+
+termination = Termination()
+"""Of this process."""
+
+
+def _forget() -> None:
+    """The blocks are the parent's; what a child (of a DataLoader) does with a SIGTERM is its default again."""
+    if termination._before is not None:
+        signal.signal(signal.SIGTERM, termination._before)
+    termination.__init__()  # type: ignore[misc]
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -18,6 +18,8 @@ LARGEST_STEP = 2**63 - 1
 
 EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
 RunState = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+FileRole = Literal["", "checkpoint", "best", "last"]
+"""What a file is to its run, which decides what goes first when room is short: see :mod:`.retention`."""
 
 
 class Start(msgspec.Struct, tag="start", tag_field="record"):
@@ -33,6 +35,10 @@ class Start(msgspec.Struct, tag="start", tag_field="record"):
     tags: dict[str, str]
     offline: bool = False
     """True: the user asked to keep the run here until told otherwise."""
+    continues: str = ""
+    """MLflow's id of a run that this journal goes on with, where the run's own journal is not on this computer."""
+    parent: str = ""
+    """Run key of the run inside whose block this one was begun; the server has that one first."""
 
 
 class Metric(msgspec.Struct, tag="metric", tag_field="record"):
@@ -94,7 +100,26 @@ def sound(value: Any) -> str:
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 
-Record = Start | Metric | Param | Tag | Input | Artifact | End
+class Resume(msgspec.Struct, tag="resume", tag_field="record"):
+    """The run goes on after its end."""
+
+    time: int
+
+
+Record = Start | Metric | Param | Tag | Input | Artifact | End | Resume
+
+
+class Thinned(msgspec.Struct):
+    """What was given up of a run because there was no room for it."""
+
+    points: int = 0
+    """Points of long series; of each series the first, last, smallest and largest stay."""
+    files: int = 0
+    bytes: int = 0
+    """Of those files."""
+
+    def __bool__(self) -> bool:
+        return self.points > 0 or self.files > 0
 
 
 class Position(msgspec.Struct):
@@ -105,21 +130,29 @@ class Position(msgspec.Struct):
     """Origin of the server that holds the run."""
     experiment_id: str = ""
     run_id: str = ""
+    creations: int = 0
+    """How often the server was asked to create the run. An answer may be lost: above 1 there may be twins."""
     offset: int = 0
-    """Bytes of the journal that the server has."""
+    """Bytes of the journal that the server has, but for the files that are on their way."""
+    generation: int = 0
+    """Generation of the segment that `offset` lies in; see :mod:`.segments`."""
     records: int = 0
     quarantined: int = 0
+    quarantine_size: int = 0
+    """Bytes of the list of refused entries; what stands behind them was written by a sender that died."""
+    thinned: Thinned = msgspec.field(default_factory=Thinned)
+    """What the run's tags say of what was given up."""
     ended: bool = False
-    """The server has the final status, and everything before it but what was postponed."""
-    postponed: list[Artifact] = []
-    """Files that a gateway in front of the server refuses; tried again after the end."""
+    """The server has the final status, and everything before it but the files."""
+    files: list[Artifact] = []
+    """Files that are still to be uploaded. Figures and status never wait for them."""
     closed: str = ""
     """Why the run's experiment does not take it, as the server last said."""
 
     @property
     def complete(self) -> bool:
         """Does the server have everything?"""
-        return self.ended and not self.postponed
+        return self.ended and not self.files
 
 
 class Quarantined(msgspec.Struct):
@@ -147,6 +180,8 @@ class Progress(msgspec.Struct):
     waiting: int
     """Records that the server does not have yet."""
     notices: list[str]
+    facts: dict[str, Any] = {}
+    """Where the training is: ``epoch`` of ``epochs``, ``batch`` of ``batches``, ``data_seconds``, ``step_seconds``."""
 
 
 class WaitingRun(msgspec.Struct):

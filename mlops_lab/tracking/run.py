@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -33,6 +33,7 @@ from .model import (
     Tag,
     sound,
 )
+from .options import TrackOptions
 
 if TYPE_CHECKING:
     from ..datasets import UsedDataset
@@ -43,6 +44,8 @@ LONGEST_PARAM = 6000
 """Characters that MLflow stores of a param's value."""
 
 _encoder = msgspec.json.Encoder()
+
+_Book = TypeVar("_Book")
 
 Reader = Callable[[bool], float | None]
 """Reads a value that is still on a device; False: only if it has arrived, True: wait for it."""
@@ -57,15 +60,33 @@ class Run:
         Our own key of the run, known before any server has heard of it (tag ``mlops_lab.run_key``).
     name, experiment
         As on the server.
+    offline
+        The user asked to keep it on this computer until told otherwise.
     run_id
         MLflow's id; None while no server holds the run.
+    data, given
+        The dataset versions that it was told to use: what a run records of them, and where they are.
+    options
+        What it was asked to record.
+    facts
+        What the live line shows besides metrics, e.g. ``"epoch"``; whoever knows it sets it.
     """
 
-    def __init__(self, journal: Journal, start: Start, projector: Projector | None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        start: Start,
+        projector: Projector | None,
+        options: TrackOptions = TrackOptions(),  # noqa: B008, it is frozen
+    ) -> None:
+        self.options = options
+        self.facts: dict[str, Any] = {}
         self.key = start.run_key
         self.name = start.run_name
         self.experiment = start.experiment
+        self.offline = start.offline
         self.data: list[DataUsed] = []
+        self.given: list[UsedDataset] = []
         self.status: RunState = "RUNNING"
         self.notices: list[str] = []
         self.folder = journal.folder
@@ -80,6 +101,9 @@ class Run:
         self._params: dict[str, str] = {}
         self._pending: deque[tuple[str, int, int, Reader]] = deque()
         self._draining = threading.Lock()
+        self._books: dict[str, Any] = {}
+        self._endings: list[Callable[[], None]] = []
+        self.failure: BaseException | None = None
 
     @property
     def run_id(self) -> str | None:
@@ -111,7 +135,7 @@ class Run:
         if whole is None:
             whole = self._steps.get(name, 0) + 1
         self._steps[name] = whole
-        self._write(name, number, whole, int(time.time() * 1000))
+        self._write(name, number, whole, self._journal.now())
 
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Record one point of each name in `values`."""
@@ -122,7 +146,8 @@ class Run:
         """Record one point whose value is still on its way from a device."""
         name = sound(name)
         step = self._steps[name] = self._steps.get(name, 0) + 1
-        self._pending.append((name, step, int(time.time() * 1000), read))
+        self._pending.append((name, step, self._journal.now(), read))
+        self._journal.note_unread(len(self._pending))
 
     def log_param(self, name: str, value: Any) -> None:
         """Record one setting."""
@@ -181,6 +206,7 @@ class Run:
         from ..datasets.mlflow_source import digest, source_of
 
         self.data.append(data)
+        self.given.append(used)
         self.set_tag(names.DATA, wire.encode(self.data).decode())
         self.set_tag(names.data_version(data.name), data.version)
         self.set_tag(names.data_md5(data.name), data.md5)
@@ -199,8 +225,7 @@ class Run:
             notices.append(f"{self._sender.problem.message} The run is kept on this computer meanwhile.")
         if self._projector is not None and self._projector.position.quarantined:
             notices.append(refused_entries(self.folder, self._projector.position.quarantined))
-        if self._journal.lost:
-            notices.append(f"{self._journal.lost} records lost, which could not be written: {self._journal.reason}.")
+        notices.extend(self._journal.troubles())
         elapsed = time.monotonic() - self._began if self._duration is None else self._duration
         return Progress(
             state=self.status,
@@ -213,6 +238,7 @@ class Run:
             elapsed=elapsed,
             waiting=max(0, self._journal.written - sent),
             notices=notices,
+            facts=dict(self.facts),
         )
 
     def notice(self, sentence: str) -> None:
@@ -229,6 +255,31 @@ class Run:
         self.status = status
         self._duration = time.monotonic() - self._began
 
+    def book(self, key: str, factory: Callable[[], _Book]) -> _Book:
+        """Give what a capture file keeps for this run; `factory` makes it at the first call."""
+        try:
+            found: _Book = self._books[key]
+        except KeyError:
+            found = self._books.setdefault(key, factory())
+        return found
+
+    def at_end(self, ending: Callable[[], None]) -> None:
+        """Have `ending` called once when the block closes, before the run's last record; the latest one first."""
+        self._endings.append(ending)
+
+    def fail(self, error: BaseException) -> None:
+        """Note an error that a library keeps to itself: the run ends as `error` says, unless its body ends with one."""
+        self.failure = self.failure or error
+
+    def come_to_end(self) -> None:
+        """Call what :meth:`at_end` was given; what goes wrong there is a notice."""
+        while self._endings:
+            ending = self._endings.pop()
+            try:
+                ending()
+            except Exception as error:
+                self.notice(f"A part of the run was not recorded at its end ({type(error).__name__}: {_short(error)}).")
+
     def drain(self, wait: bool = False) -> None:
         """Write the device values that have arrived, in order; with `wait`, all of them."""
         with self._draining:
@@ -244,6 +295,7 @@ class Run:
                     return
                 self._pending.popleft()
                 self._write(name, value, step, when)
+                self._journal.note_unread(len(self._pending))
 
     def _stage(self, source: Path, folder: str) -> None:
         if self._over():

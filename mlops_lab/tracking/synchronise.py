@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from .. import connection
 from ..connection.errors import ConnectionProblem, ExperimentClosed, Forbidden, Refused
 from ..errors import MlopsLabError
-from . import journal
-from .errors import NoExperimentName
+from . import folders, remains, retention, segments
+from .errors import NoExperimentName, ParentFirst
 from .flusher import unforeseen
-from .model import End, Metric, Position, Record, Start, SyncedRun, SyncReport, Tag, WaitingRun
+from .model import Start, SyncedRun, SyncReport, WaitingRun
 from .projection import Projector
+from .retention import clear_old as clear_old
 
 if TYPE_CHECKING:
     from ..connection.rest import TrackingServer
-
-LOST = "mlops_lab.lost"
-"""Tag of a run whose process died without a word."""
-KEEP_DAYS = 30
-"""Days that the journal of a complete run is kept."""
 
 PATIENCE = 6.0
 """Seconds to wait for another process (or the end of a block in this one) that is sending the same run."""
@@ -34,22 +28,25 @@ PATIENCE = 6.0
 def pending() -> list[Path]:
     """List the folders of journals that are not complete on a server; cheap enough for every start of a kernel."""
     left = []
-    for folder in sorted(journal.journals().iterdir()):
-        if (folder / journal.JOURNAL).exists() and not _position(folder).complete:
-            left.append(folder)
+    for folder in sorted(folders.journals().iterdir()):
+        if (folder / folders.JOURNAL).exists():
+            position = folders.position(folder)
+            if not position.complete or segments.more(folder, position):
+                left.append(folder)
     return left
 
 
 def waiting() -> list[WaitingRun]:
     """List the runs that nobody is sending, oldest first; the server is not asked."""
     found = []
-    for folder, start in sorted(_begun(pending()), key=lambda item: item[1].time):
+    for folder, start in sorted(begun(pending()), key=lambda item: item[1].time):
         try:
-            abandoned = journal.abandoned(folder)
+            abandoned = remains.abandoned(folder)
         except OSError:
             abandoned = True  # a disk that refuses even the lock: the next sync says so
         if abandoned:
-            found.append(WaitingRun(start.run_key, start.run_name, start.experiment, _position(folder).closed))
+            closed = folders.position(folder).closed
+            found.append(WaitingRun(start.run_key, start.run_name, start.experiment, closed))
     return found
 
 
@@ -60,7 +57,8 @@ def sync(
 
     A journal whose process is alive is left to that process. One whose process died without an end becomes a
     KILLED run with the tag ``mlops_lab.lost``. Two syncs at once do no harm: each journal has one projector.
-    A run that its experiment does not take keeps no other run back.
+    A run that its experiment does not take keeps no other run back. Figures come first: the files follow when
+    every run has its params, metrics and status.
 
     Parameters
     ----------
@@ -88,105 +86,117 @@ def sync(
             opened = (open_server or connection.open_server)()
         return opened
 
-    synced: list[SyncedRun] = []
+    sendings: list[_Sending] = []
     alive = 0
     unreachable: MlopsLabError | None = None
-    for folder, start in sorted(_begun(pending()), key=lambda item: item[1].time):
+    for folder, start in _parents_first(begun(pending())):
         if start.offline and not include_offline:
             continue
+        sending = _Sending(folder, start, server, (experiment or "").strip())
         try:
-            abandoned = journal.abandoned(folder)
+            if not remains.abandoned(folder):
+                alive += 1
+                continue
         except OSError as error:
-            synced.append(SyncedRun(start.run_key, start.run_name, None, "failed", unforeseen(error).message))
-            continue
-        if not abandoned:
-            alive += 1
-            continue
+            sending.fail(error)
+        sendings.append(sending)
+        unreachable = sending.step(sending.figures, unreachable)
+    for sending in sendings:
+        unreachable = sending.step(sending.files, unreachable)
+    if retention.short():
+        retention.free_up()
+    return SyncReport([sending.outcome for sending in sendings if sending.outcome is not None], open=alive)
+
+
+class _Sending:
+    """One abandoned journal on its way.
+
+    Attributes
+    ----------
+    outcome
+        What became of it; None where another process did it, and while it is on its way.
+    """
+
+    def __init__(self, folder: Path, start: Start, server: Callable[[], TrackingServer], otherwise: str) -> None:
+        self.outcome: SyncedRun | None = None
+        self._folder = folder
+        self._start = start
+        self._projector = Projector(folder, server, otherwise)
+        self._over = False
+
+    def step(self, send: Callable[[], None], unreachable: MlopsLabError | None) -> MlopsLabError | None:
+        """Do one of the two steps, unless the server is away; gives what keeps the next run from being tried."""
+        if self._over:
+            return unreachable
         if unreachable is not None:
-            synced.append(SyncedRun(start.run_key, start.run_name, None, "waiting", unreachable.message))
-            continue
-        outcome, problem = _send(folder, start, server, (experiment or "").strip())
-        if outcome is not None:
-            synced.append(outcome)
-        unreachable = problem
-    return SyncReport(synced, open=alive)
+            self._say("waiting", unreachable.message)
+            return unreachable
+        try:
+            if not self._projector.claim(PATIENCE):
+                self._say("waiting", "Another process is sending it.")
+                return None
+            send()
+        except Exception as failure:  # whatever is wrong with one journal, the next ones are sent
+            return self.fail(failure)
+        finally:
+            self._projector.release()
+        return None
 
+    def figures(self) -> None:
+        """Send everything but the files."""
+        position = self._projector.position
+        if position.complete and not segments.more(self._folder, position):
+            self._over = True
+            return
+        self._projector.last_words = remains.end_if_lost(self._folder)
+        self._projector.push_entries()
 
-def clear_old() -> None:
-    """Remove the journals of runs that a server has had in full for :data:`KEEP_DAYS`; refused entries stay."""
-    limit = time.time() - KEEP_DAYS * 86400
-    for folder in journal.journals().iterdir():
-        position = _position(folder)
-        if position.complete and not position.quarantined:
-            try:
-                old = (folder / journal.POSITION).stat().st_mtime < limit
-            except OSError:
-                continue  # another process was faster
-            if old:
-                shutil.rmtree(folder, ignore_errors=True)
+    def files(self) -> None:
+        """Send what :meth:`figures` has left."""
+        self._projector.uploads.push()
+        self._say("sent")
 
-
-def _send(
-    folder: Path, start: Start, server: Callable[[], TrackingServer], otherwise: str
-) -> tuple[SyncedRun | None, MlopsLabError | None]:
-    """Project one abandoned journal; gives None where another process did it, and what keeps the next from trying."""
-    projector = Projector(folder, server, otherwise)
-    try:
-        if not projector.claim(PATIENCE):
-            return SyncedRun(start.run_key, start.run_name, None, "waiting", "Another process is sending it."), None
-        if projector.position.complete:
-            return None, None
-        projector.last_words = _end_if_lost(folder)
-        projector.push()
-        went = projector.experiment or start.experiment
-        sent = SyncedRun(start.run_key, start.run_name, projector.position.run_id, "sent")
-        return msgspec.structs.replace(sent, experiment=went, redirected=went != start.experiment), None
-    except Exception as failure:  # whatever is wrong with one journal, the next ones are sent
+    def fail(self, failure: Exception) -> MlopsLabError | None:
+        """Take note why it is not sent; gives it where it holds for the other runs as well."""
         error = failure if isinstance(failure, MlopsLabError) else unforeseen(failure)
         waits = isinstance(error, ConnectionProblem) and not isinstance(error, Refused)
-        run_id = projector.position.run_id or None
         message = str(error) if isinstance(error, ExperimentClosed) else error.message
-        if projector.position.closed:
-            message = projector.position.closed
-        outcome = SyncedRun(start.run_key, start.run_name, run_id, "waiting" if waits else "failed", message)
+        self._say("waiting" if waits else "failed", self._projector.position.closed or message)
         # What is said of one experiment is no reason not to try the next run.
-        return outcome, error if waits and not isinstance(error, Forbidden) else None
-    finally:
-        projector.release()
+        return error if waits and not isinstance(error, (Forbidden, ParentFirst)) else None
+
+    def _say(self, status: Literal["sent", "waiting", "failed"], message: str = "") -> None:
+        start, went = self._start, self._projector.experiment or self._start.experiment
+        sent = SyncedRun(start.run_key, start.run_name, self._projector.position.run_id or None, status, message)
+        if status == "sent":
+            sent = msgspec.structs.replace(sent, experiment=went, redirected=went != start.experiment)
+        self.outcome, self._over = sent, True
 
 
-def _end_if_lost(folder: Path) -> list[Record]:
-    """Write the end of a run that has none; give what the disk has no room for."""
-    last = 0
-    for record, _ in journal.read(folder):
-        if isinstance(record, End):
-            return []
-        if isinstance(record, (Start, Metric)):
-            last = max(last, record.time)
-    # The end is when the journal was last written to; the clock may have jumped, so never before its last record.
-    written = int((folder / journal.JOURNAL).stat().st_mtime * 1000)
-    records: list[Record] = [Tag(LOST, "true"), End("KILLED", max(last, written), lost=True)]
-    try:
-        journal.append_for_the_dead(folder, records)
-    except OSError:
-        return records
-    return []
+def _parents_first(left: list[tuple[Path, Start]]) -> list[tuple[Path, Start]]:
+    """Put the oldest run first, but none before the one that it is nested in, whatever their clocks said."""
+    by_key = {item[1].run_key: item for item in left}
+    ordered: dict[str, tuple[Path, Start]] = {}
+
+    def put(item: tuple[Path, Start]) -> None:
+        parent = by_key.pop(item[1].parent, None)
+        if parent is not None:
+            put(parent)
+        ordered.setdefault(item[1].run_key, item)
+
+    for item in sorted(left, key=lambda item: item[1].time):
+        put(item)
+    return list(ordered.values())
 
 
-def _begun(folders: list[Path]) -> list[tuple[Path, Start]]:
-    begun = []
+def begun(folders: list[Path]) -> list[tuple[Path, Start]]:
+    """Give the first record of each journal; one that is being made or is not ours to read is left out."""
+    found = []
     for folder in folders:
         try:
-            record, _ = next(journal.read(folder))
+            record, _ = next(segments.read(folder))
         except (StopIteration, OSError, MlopsLabError):
             continue  # being made at this moment, removed, or from a newer mlops_lab
         if isinstance(record, Start):
-            begun.append((folder, record))
-    return begun
-
-
-def _position(folder: Path) -> Position:
-    try:
-        return msgspec.json.decode((folder / journal.POSITION).read_bytes(), type=Position)
-    except (OSError, msgspec.MsgspecError):
-        return Position()
+            found.append((folder, record))
+    return found

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
 import pytest
 
 from mlops_lab.connection.errors import Unreachable
@@ -20,64 +16,9 @@ from mlops_lab.tracking.journal import Journal
 from mlops_lab.tracking.model import Artifact, End, Metric, Start
 from mlops_lab.tracking.projection import Projector
 from mlops_lab.tracking.synchronise import pending
+from tests.faults.conftest import gateway as gateway
+from tests.faults.gateway import Gateway
 from tests.unit.test_tracking_block import artifacts, history
-
-
-class Gateway(ThreadingHTTPServer):
-    """A proxy in front of a real MLflow server that refuses or holds back what it is told to."""
-
-    daemon_threads = True
-
-    def __init__(self, server: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Pass)
-        self.server = server
-        self.uri = f"http://127.0.0.1:{self.server_address[1]}"
-        self.refuse: Callable[[str, bytes], int] = lambda path, body: 0
-        self.retry_after = ""
-        self.open = threading.Event()
-        self.open.set()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that gave up waiting."""
-
-
-class _Pass(BaseHTTPRequestHandler):
-    server: Gateway
-
-    def do_GET(self) -> None:
-        self.server.open.wait(120)
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status = self.server.refuse(self.path, body)
-        if status:
-            answer = b"{}" if status == 200 else b"<html>too much</html>"
-            kind = "application/json" if status == 200 else "text/html"
-        else:
-            passed = {name: value for name, value in self.headers.items() if name.lower() in ("content-type", "accept")}
-            there = httpx.request(self.command, self.server.server + self.path, content=body, headers=passed)
-            status, answer, kind = there.status_code, there.content, there.headers.get("content-type", "text/plain")
-        self.send_response(status)
-        if self.server.retry_after and status >= 400:
-            self.send_header("Retry-After", self.server.retry_after)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def gateway(server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
-    made = Gateway(server.uri)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
-    yield made
-    made.open.set()
-    made.shutdown()
-    made.server_close()
 
 
 def journal_of(experiment: str, key: str, time: int, *records: Metric | Artifact | End) -> Path:

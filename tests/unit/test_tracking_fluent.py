@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlops_lab import wire
 from mlops_lab.connection.rest import TrackingServer
+from mlops_lab.tracking import Run, block, fluent, journal, sync, track
+from mlops_lab.tracking.model import Artifact, Metric, Param, Tag
+from tests.jupyter_servers import free_port
+from tests.mlflow_servers import MlflowServer
 from tests.unit.test_tracking_block import history, params, tags
 
 
@@ -161,21 +169,350 @@ print("RUN", run.run_id)
     (run_id,) = run_program(program, experiment)
     stored = server.get_run(run_id)
     assert stored["info"]["status"] == "FINISHED"
-    assert stored["data"].get("metrics", []) == []
+    assert "a" not in {metric["key"] for metric in stored["data"].get("metrics", [])}
 
 
 def test_mlflow_is_as_it_was_after_the_block(server: TrackingServer, experiment: str) -> None:
     program = """
 import mlflow, mlflow.tracking.fluent as fluent
-before = (mlflow.start_run, fluent.start_run, fluent._get_or_start_run)
+from mlflow.tracking._tracking_service import utils
+def state():
+    names = ("start_run", "active_run", "_get_or_start_run", "log_metric", "log_metrics")
+    held = [vars(module).get(name) for module in (mlflow, fluent) for name in names]
+    client = (mlflow.MlflowClient.list_artifacts, mlflow.MlflowClient.download_artifacts)
+    return [*held, *client, utils._artifact_repos_cache, vars(utils._tracking_store_registry).get("get_store")]
+before = state()
 with mlops_lab.track(experiment=EXPERIMENT) as outer:
     with mlops_lab.track(experiment=EXPERIMENT) as inner:
         mlflow.log_metric("in", 1.0)
     mlflow.log_metric("out", 2.0)
-assert (mlflow.start_run, fluent.start_run, fluent._get_or_start_run) == before
+assert all(one is other for one, other in zip(state(), before, strict=True))
 assert "MLFLOW_RUN_ID" not in os.environ
 print("RUN", outer.run_id, inner.run_id)
 """
     outer, inner = run_program(program, experiment)
     assert history(server, inner, "in") == [(0, 1.0)]
     assert history(server, outer, "out") == [(0, 2.0)]
+
+
+@pytest.fixture
+def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """MLflow in this process, which nobody has told of an experiment or a server, in a folder of its own."""
+    import mlflow
+    from mlflow.tracking import fluent
+
+    monkeypatch.chdir(tmp_path)
+    yield mlflow
+    while mlflow.active_run() is not None:
+        mlflow.end_run()
+    mlflow.set_tracking_uri(None)
+    fluent._active_experiment_id = None
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """A server that takes every connection and answers none."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(64)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def journaled(run: Run) -> tuple[list[tuple[str, int, float]], dict[str, str], dict[str, str], list[str]]:
+    """Points, params, tags and artifacts as they stand in the run's journal."""
+    records = [record for record, _ in journal.read(run.folder)]
+    points = [(r.key, r.step, wire.from_number(r.value)) for r in records if isinstance(r, Metric)]
+    files = [f"{r.folder}/{r.name}".lstrip("/") for r in records if isinstance(r, Artifact)]
+    settings = {r.key: r.value for r in records if isinstance(r, Param)}
+    return points, settings, {r.key: r.value for r in records if isinstance(r, Tag)}, files
+
+
+def artifacts(server: TrackingServer, run_id: str, path: str = "") -> set[str]:
+    found: set[str] = set()
+    for entry in server.list_artifacts(run_id, path):
+        found |= artifacts(server, run_id, entry["path"]) if entry["is_dir"] else {entry["path"]}
+    return found
+
+
+def test_every_kind_of_call_lands_once_in_the_blocks_run(
+    server: TrackingServer, experiment: str, mlflow: Any, tmp_path: Path
+) -> None:
+    import matplotlib.figure
+    import numpy as np
+
+    client = mlflow.MlflowClient()
+    note = tmp_path / "note.txt"
+    note.write_text("by hand")
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "folder" / "inner" / "deep.txt").write_text("deep")
+    with track(experiment=experiment) as run:
+        active = mlflow.active_run()
+        assert active.info.run_id == run.run_id
+        mlflow.log_metric("a", 1.0)
+        mlflow.log_metric("a", np.float32(0.5), step=7)
+        mlflow.log_metrics({"b": 2.0, "c": float("nan")}, step=3)
+        assert mlflow.log_metric("d", 4.0, synchronous=False).wait() is None
+        mlflow.log_param("lr", 0.1)
+        mlflow.log_params({"epochs": 4, "loss": "dice"})
+        mlflow.set_tag("site", "north")
+        mlflow.set_tags({"phase": "pilot"})
+        mlflow.log_text("free text", "texts/free.txt")
+        mlflow.log_dict({"k": [1]}, "config.json")
+        mlflow.log_figure(matplotlib.figure.Figure(), "figure.png")
+        mlflow.log_image(np.zeros((4, 4, 3), dtype=np.uint8), "image.png")
+        mlflow.log_image(np.zeros((4, 4, 3), dtype=np.uint8), key="slice", step=2, synchronous=False)
+        mlflow.log_artifact(str(note), "notes")
+        mlflow.log_artifacts(str(tmp_path / "folder"), "all")
+        mlflow.log_table({"case": ["a"], "dice": [0.8]}, "cases/table.json")
+        mlflow.log_table({"case": ["b"], "dice": [0.9]}, "cases/table.json")
+        mlflow.log_input(mlflow.data.from_numpy(np.zeros(3), name="zeros"), context="training")
+        client.log_metric(run.run_id, "e", 5.0, step=1)
+        client.log_batch(run.run_id, metrics=[mlflow.entities.Metric("f", 6.0, 0, 2)])
+        client.set_terminated(run.run_id)  # the block's run ends with the block
+        with mlflow.start_run(run_name="renamed", tags={"who": "me"}, description="why") as started:
+            assert started.info.run_id == run.run_id
+            mlflow.log_metric("g", 7.0)
+    assert run.run_id
+    assert run.progress().waiting == 0
+    stored = server.get_run(run.run_id)
+    assert stored["info"]["status"] == "FINISHED"
+    assert stored["info"]["run_name"] == "renamed"
+    assert [history(server, run.run_id, key) for key in "abdefg"] == [
+        [(0, 1.0), (7, 0.5)],
+        [(3, 2.0)],
+        [(0, 4.0)],
+        [(1, 5.0)],
+        [(2, 6.0)],
+        [(0, 7.0)],
+    ]
+    assert [step for step, _ in history(server, run.run_id, "c")] == [3]
+    assert {key: params(stored)[key] for key in ("lr", "epochs", "loss")} == {
+        "lr": "0.1",
+        "epochs": "4",
+        "loss": "dice",
+    }
+    kept = tags(stored)
+    assert (kept["site"], kept["phase"], kept["who"], kept["mlflow.note.content"]) == ("north", "pilot", "me", "why")
+    assert stored["inputs"]["dataset_inputs"][0]["dataset"]["name"] == "zeros"
+    found = artifacts(server, run.run_id)
+    wanted = {"texts/free.txt", "config.json", "figure.png", "image.png", "notes/note.txt", "all/inner/deep.txt"}
+    assert wanted <= found
+    assert sum(name.startswith("images/slice") for name in found) == 2
+    table = tmp_path / "table.json"
+    server.download_artifact(run.run_id, "cases/table.json", table)
+    assert json.loads(table.read_text())["data"] == [["a", 0.8], ["b", 0.9]]
+    assert len(runs_in(server, experiment)) == 1
+
+
+def test_what_was_just_logged_can_be_read_in_the_same_cell(
+    server: TrackingServer, experiment: str, mlflow: Any
+) -> None:
+    with track(experiment=experiment) as run:
+        for step in range(30):
+            mlflow.log_metric("loss", 1.0 / (step + 1), step=step)
+        client = mlflow.MlflowClient()
+        assert len(client.get_metric_history(run.run_id, "loss")) == 30
+        assert mlflow.get_run(run.run_id).data.metrics["loss"] == 1.0 / 30
+        assert mlflow.get_artifact_uri().startswith("mlflow-artifacts:")
+
+
+def test_offline_a_cell_full_of_mlflow_runs_through_and_everything_waits_here(
+    server: TrackingServer, experiment: str, mlflow: Any, tmp_path: Path
+) -> None:
+    with track(experiment=experiment, offline=True) as run:
+        mlflow.set_experiment(experiment)
+        with mlflow.start_run() as started:
+            assert started.info.run_id == run.key == mlflow.active_run().info.run_id
+            mlflow.log_metric("a", 1.0, step=1)
+            mlflow.log_param("lr", 0.1)
+            mlflow.log_text("free", "free.txt")
+            mlflow.log_table({"case": ["a"]}, "table.json")
+            mlflow.log_table({"case": ["b"]}, "table.json")
+        assert [point.value for point in mlflow.MlflowClient().get_metric_history(run.key, "a")] == [1.0]
+        assert mlflow.get_run(run.key).info.run_name == run.name
+        mlflow.pyfunc.log_model(name="model", python_model=lambda model_input: model_input, pip_requirements=[])
+        mlflow.set_experiment(f"{experiment}-other")
+        with mlflow.start_run() as below:
+            mlflow.log_metric("b", 2.0)
+    assert mlflow.tracking.fluent._active_experiment_id is None
+    points, settings, _, files = journaled(run)
+    assert [point for point in points if not point[0].startswith("system/")] == [("a", 1, 1.0)]
+    assert settings["lr"] == "0.1"
+    assert {"free.txt", "table.json", "model/MLmodel"} <= set(files)
+    assert server.experiment_by_name(experiment) is None
+    assert server.experiment_by_name(f"{experiment}-other") is None
+    assert not (tmp_path / "mlflow.db").exists()
+    assert not (tmp_path / "mlruns").exists()
+    assert [sent.status for sent in sync().runs] == ["sent", "sent"]
+    (ours,) = runs_in(server, experiment)
+    (other,) = runs_in(server, f"{experiment}-other")
+    assert history(server, ours["info"]["run_id"], "a") == [(1, 1.0)]
+    assert history(server, other["info"]["run_id"], "b") == [(0, 2.0)]
+    assert "model/MLmodel" in artifacts(server, ours["info"]["run_id"])
+    assert tags(other)["mlops_lab.run_key"] == below.info.run_id
+    assert tags(other)["mlflow.parentRunId"] == ours["info"]["run_id"]
+
+
+def test_without_any_server_mlflow_makes_no_database_in_the_users_folder(
+    mlops_home: Path, mlflow: Any, tmp_path: Path
+) -> None:
+    with track(experiment="nowhere") as run:
+        mlflow.set_experiment("nowhere")
+        with mlflow.start_run():
+            mlflow.log_metric("a", 1.0)
+        mlflow.log_metric("b", 2.0)
+    points = [point for point in journaled(run)[0] if not point[0].startswith("system/")]
+    assert points == [("a", 0, 1.0), ("b", 0, 2.0)]
+    assert not (tmp_path / "mlflow.db").exists()
+    assert not (tmp_path / "mlruns").exists()
+
+
+@pytest.mark.parametrize("kind", ["closed", "silent"])
+def test_a_server_that_does_not_answer_keeps_no_call_waiting(
+    mlops_home: Path, mlflow: Any, monkeypatch: pytest.MonkeyPatch, silent_server: str, kind: str
+) -> None:
+    # One call that waited for it would take five seconds; there are four hundred.
+    monkeypatch.setattr(fluent, "LAST_ANSWER", 0.5)
+    monkeypatch.setattr(block, "LAST_ANSWER", 0.5)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", silent_server if kind == "silent" else f"http://127.0.0.1:{free_port()}")
+    with track(experiment="away") as run:
+        mlflow.set_experiment("away")
+        with mlflow.start_run() as started:
+            assert started.info.run_id == run.key
+            for step in range(100):
+                mlflow.log_metric("a", step, step=step)
+                mlflow.log_param(f"p{step}", step)
+                mlflow.log_text("text", f"{step}.txt")
+                mlflow.MlflowClient().set_tag(run.key, f"t{step}", step)
+        for _ in range(3):
+            with mlflow.start_run(nested=True):
+                mlflow.log_metric("n", 1.0)
+    points, settings, marks, files = journaled(run)
+    assert [value for key, _, value in points if key == "a"] == list(range(100))
+    assert {f"{step}.txt" for step in range(100)} <= set(files)
+    assert {"p99"} <= set(settings)
+    assert {"t99"} <= set(marks)
+    assert len(list(journal.journals().iterdir())) == 4
+
+
+def test_a_server_that_dies_in_the_middle_gets_everything_once_when_it_is_back(
+    mlops_home: Path, mlflow: Any, monkeypatch: pytest.MonkeyPatch, group_server: MlflowServer, experiment: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", group_server.uri)
+    monkeypatch.setattr(fluent, "LAST_ANSWER", 0.5)
+    monkeypatch.setattr(block, "LAST_ANSWER", 0.5)
+    with track(experiment=experiment) as run:
+        with mlflow.start_run():
+            for step in range(20):
+                if step == 10:
+                    group_server.stop()
+                mlflow.log_metric("a", step, step=step)
+                mlflow.log_text(str(step), f"{step}.txt")
+        mlflow.set_experiment(f"{experiment}-late")
+        with mlflow.start_run():
+            mlflow.log_metric("b", 1.0)
+    assert run.status == "FINISHED"
+    group_server.start()
+    sync()
+    server = TrackingServer(group_server.uri)
+    assert run.run_id
+    assert history(server, run.run_id, "a") == [(step, float(step)) for step in range(20)]
+    assert artifacts(server, run.run_id) >= {f"{step}.txt" for step in range(20)}
+    (late,) = runs_in(server, f"{experiment}-late")
+    assert history(server, late["info"]["run_id"], "b") == [(0, 1.0)]
+    assert tags(late)["mlflow.parentRunId"] == run.run_id
+    server.close()
+
+
+def test_the_second_value_of_a_param_is_named_and_refused_here(
+    server: TrackingServer, experiment: str, mlflow: Any
+) -> None:
+    with track(experiment=experiment) as run:
+        mlflow.log_param("lr", 0.1)
+        mlflow.log_param("lr", 0.1)
+        mlflow.log_param("lr", 0.01)
+        mlflow.log_metric("after", 1.0)
+    assert run.run_id
+    assert params(server.get_run(run.run_id))["lr"] == "0.1"
+    assert history(server, run.run_id, "after") == [(0, 1.0)]
+    assert any("keeps the first: lr = 0.1." in notice for notice in run.notices)
+    assert not any("refused" in notice for notice in run.progress().notices)
+
+
+def test_a_series_of_the_loop_and_what_the_user_logs_under_its_name_are_two_series(
+    server: TrackingServer, experiment: str, mlflow: Any
+) -> None:
+    import torch
+
+    weight = torch.tensor([1.0], requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    with track(experiment=experiment) as run:
+        for epoch in range(2):
+            for _ in range(3):
+                loss = weight.sum()
+                loss.backward()
+                optimizer.step()
+            mlflow.log_metric("train_loss", 10.0 + epoch, step=epoch)
+    assert run.run_id
+    assert history(server, run.run_id, "train_loss") == [(step, 1.0) for step in range(1, 7)]
+    assert history(server, run.run_id, "train_loss_logged") == [(0, 10.0), (1, 11.0)]
+    assert any("train_loss_logged" in notice for notice in run.notices)
+
+
+def test_what_is_captured_in_a_nested_run_belongs_to_it(server: TrackingServer, experiment: str, mlflow: Any) -> None:
+    import torch
+
+    weight = torch.tensor([2.0], requires_grad=True)
+    with track(experiment=experiment) as run:
+        (weight * 1.0).sum().backward()
+        with mlflow.start_run(nested=True, run_name="trial") as trial:
+            (weight * 3.0).sum().backward()
+        (weight * 1.0).sum().backward()
+    assert run.run_id
+    assert [value for _, value in history(server, run.run_id, "train_loss")] == [2.0, 2.0]
+    assert [value for _, value in history(server, trial.info.run_id, "train_loss")] == [6.0]
+    nested = server.get_run(trial.info.run_id)
+    assert (nested["info"]["run_name"], nested["info"]["status"]) == ("trial", "FINISHED")
+    assert tags(nested)["mlflow.parentRunId"] == run.run_id
+
+
+def test_a_failed_trial_is_failed_and_the_sweep_goes_on(server: TrackingServer, experiment: str, mlflow: Any) -> None:
+    with track(experiment=experiment) as run:
+        for lr in (0.1, 10.0):
+            try:
+                with mlflow.start_run(nested=True):
+                    mlflow.log_param("lr", lr)
+                    if lr > 1:
+                        raise ZeroDivisionError("diverged")
+            except ZeroDivisionError:
+                pass
+    trials = [item for item in runs_in(server, experiment) if item["info"]["run_id"] != run.run_id]
+    assert {params(item)["lr"]: item["info"]["status"] for item in trials} == {"0.1": "FINISHED", "10.0": "FAILED"}
+    assert run.status == "FINISHED"
+
+
+def test_calls_from_another_thread_mean_the_block_too(server: TrackingServer, experiment: str, mlflow: Any) -> None:
+    from threading import Thread
+
+    with track(experiment=experiment) as run:
+        thread = Thread(target=mlflow.log_metric, args=("from_thread", 1.0))
+        thread.start()
+        thread.join()
+    assert run.run_id
+    assert history(server, run.run_id, "from_thread") == [(0, 1.0)]
+    assert len(runs_in(server, experiment)) == 1
+
+
+def test_a_model_goes_to_the_server_and_belongs_to_the_run(
+    server: TrackingServer, experiment: str, mlflow: Any
+) -> None:
+    with track(experiment=experiment) as run:
+        logged = mlflow.pyfunc.log_model(
+            name="model", python_model=lambda model_input: model_input, pip_requirements=[], input_example=None
+        )
+        mlflow.log_metric("a", 1.0)
+    found = mlflow.MlflowClient().get_logged_model(logged.model_id)
+    assert found.source_run_id == run.run_id
+    assert run.run_id
+    assert history(server, run.run_id, "a") == [(0, 1.0)]

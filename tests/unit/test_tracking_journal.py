@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import os
 import resource
@@ -9,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -133,27 +136,91 @@ def test_a_line_that_is_still_being_written_is_left_for_later(mlops_home: Path) 
     assert [record for record, _ in journal.read(written.folder, offset)] == [Tag("a", "b")]
 
 
-def test_a_full_disk_costs_records_but_never_raises(mlops_home: Path) -> None:
-    # A limit on the file's size makes the kernel refuse the write, as a full disk does.
-    written = Journal.create(start())
+@contextlib.contextmanager
+def full_disk(written: Journal, room: int) -> Iterator[None]:
+    """A limit on the size of files makes the kernel refuse a write, as a full disk does."""
     size = (written.folder / journal.JOURNAL).stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 250, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, before[1]))
     try:
-        for step in range(10):
-            written.append(metric(step))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_records_wait_in_memory_while_the_disk_is_full_and_are_written_in_order_once_it_is_not(
+    mlops_home: Path,
+) -> None:
+    written = Journal.create(start())
+    with full_disk(written, 250):
+        for step in range(10):
+            written.append(metric(step))
+        (said,) = written.troubles()
+        assert "wait in memory" in said
+        written.look_after()
+        assert 0 < written.written < 10
     written.append(metric(10))
+    written.look_after()
+    assert written.troubles() == []
+    written.append(metric(11))
     written.close()
 
     steps = [record.step for record, _ in journal.read(written.folder) if isinstance(record, Metric)]
-    assert steps[-1] == 10
-    assert 1 < len(steps) < 11
-    assert len(steps) + written.lost == 11
-    assert steps == sorted(steps)
+    assert steps == list(range(12))
+    assert written.lost == 0
+    assert written.written == 13
+
+
+def test_a_disk_that_stays_full_costs_records_which_are_counted_and_raises_nothing(
+    mlops_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "BACKLOG", 2000)
+    written = Journal.create(start())
+    with full_disk(written, 250):
+        for step in range(100):
+            written.append(metric(step))
+        assert not written.append_last(End("FINISHED", 5))
+        written.close()
+
+    steps = [record.step for record, _ in journal.read(written.folder) if isinstance(record, Metric)]
+    assert 1 < len(steps) < 100
+    assert steps == list(range(len(steps)))
+    assert len(steps) + written.lost == 100
+    assert "records lost" in written.troubles()[0]
+
+
+def test_the_end_and_what_decides_over_a_curve_are_written_in_the_room_kept_for_them(
+    mlops_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Journal.create(start())
+    # The disk is full from now on, but for what the reserve gives back.
+    taken = os.write
+    left = [300]
+
+    def write(fd: int, data: bytes) -> int:
+        if left[0] < len(data) and not (written.folder / journal.RESERVE).exists():
+            left[0] += 1 << 16
+        count = min(left[0], len(data))
+        if count == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left[0] -= count
+        return taken(fd, data[:count])
+
+    monkeypatch.setattr(os, "write", write)
+    for step in range(2000):
+        written.append(metric(step, value=math.sin(step / 300)))
+    assert written.append_last(End("FINISHED", 5))
+    written.close()
+    monkeypatch.undo()
+
+    records = [record for record, _ in journal.read(written.folder)]
+    points = [record for record in records if isinstance(record, Metric)]
+    assert records[-1] == End("FINISHED", 5)
+    assert records[-2] == Tag(journal.LOST_RECORDS, str(2000 - len(points)))
+    assert points[-1].step == 1999
+    assert max(wire.from_number(point.value) for point in points) == math.sin(471 / 300)
 
 
 def test_a_journal_of_a_newer_version_is_not_guessed_at(mlops_home: Path) -> None:

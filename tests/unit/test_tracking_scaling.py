@@ -8,23 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from mlops_lab import wire
-from mlops_lab.tracking import Run, journal, track
-from mlops_lab.tracking.model import Metric
+from tests.unit.journal_readings import block, points
 
 
 @pytest.fixture(autouse=True)
 def _own_home(mlops_home: Path) -> None:
     """Journals of these tests stay in the test's folder."""
-
-
-def block() -> Any:
-    return track(experiment="capture", offline=True)
-
-
-def points(run: Run) -> list[tuple[str, int, float]]:
-    records = [record for record, _ in journal.read(run.folder)]
-    return [(r.key, r.step, wire.from_number(r.value)) for r in records if isinstance(r, Metric)]
 
 
 def weight() -> torch.Tensor:
@@ -39,7 +28,7 @@ def test_the_scaling_of_mixed_precision_is_undone() -> None:
         scaler.scale((w * 3).sum()).backward()
         scaler.step(optimizer)
         scaler.update()
-    assert points(run) == [("train_loss", 1, 6.0)]
+    assert points(run) == [("train_loss", 1, 6.0), ("lr", 1, 0.1)]
 
 
 @pytest.mark.parametrize(

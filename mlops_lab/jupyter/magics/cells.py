@@ -225,6 +225,7 @@ class TrackedCells(ast.NodeTransformer):
 
     def _open(self, options: Namespace, source: str) -> Block:
         from ...tracking.block import Block
+        from ...tracking.options import TrackOptions
 
         block = Block(
             experiment=options.experiment,
@@ -234,6 +235,12 @@ class TrackedCells(ast.NodeTransformer):
             seed=options.seed,
             offline=options.offline,
             source=source,
+            options=TrackOptions(
+                options.grad_norm,
+                options.checkpoints,
+                options.cases,
+                None if options.capture is None else frozenset(options.capture),
+            ),
         )
         try:
             block.open()

@@ -6,6 +6,7 @@ import atexit
 from typing import TYPE_CHECKING
 
 from ...tracking import screen
+from ...tracking.capture import construction
 from .cells import TrackedCells
 from .follow import Follower, send_in_background
 from .lines import LineMagics
@@ -19,6 +20,8 @@ class Extension:
     """The magics in one shell."""
 
     def __init__(self, shell: InteractiveShell) -> None:
+        # Networks, transforms and losses are usually made in the cells before the tracked one.
+        construction.arm()
         self._follower = Follower()
         self._cells = TrackedCells(shell, self._follower.look)
         self._magics = LineMagics(shell, self._cells, self._follower)
@@ -36,3 +39,4 @@ class Extension:
         self._cells.remove()
         screen.make = self._screen_before
         self._magics.remove()
+        construction.disarm()

@@ -103,15 +103,19 @@ class LineMagics:
         show_comparison(options.read(line).runs)
 
     def sync(self, line: str) -> None:
-        """%mlops_sync [--experiment NAME]: send the runs that are still on this computer.
+        """%mlops_sync [--experiment NAME] [--preview [RUN]]: send the runs that are still on this computer.
 
-        NAME is for those that their own experiment does not take.
+        NAME is for those that their own experiment does not take. --preview sends nothing: it shows what would be sent.
         """
         options = Options("%mlops_sync")
         options.add_argument("--experiment", metavar="NAME")
+        options.add_argument("--preview", metavar="RUN", nargs="?", const="")
         chosen = options.read(line)
-        from ...tracking import sync
+        from ...tracking import preview, sync
 
+        if chosen.preview is not None:
+            print("\n\n".join(map(str, preview(chosen.preview))) or "Nothing waits on this computer.")
+            return
         print(sync(experiment=chosen.experiment))
 
 

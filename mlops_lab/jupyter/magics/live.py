@@ -1,7 +1,7 @@
-"""The live line under a tracked cell: the run, its state, its data and its last metrics.
+"""The live line under a tracked cell: the run, its state, where the training is, its data and its last metrics.
 
-It is redrawn by a background thread at most once a second and costs the training thread nothing. What stands there
-at the end is saved with the notebook and reads without a kernel.
+It is redrawn by a background thread, once a second at first and more and more rarely in a long run, and costs the
+training thread nothing. What stands there at the end is saved with the notebook and reads without a kernel.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ...tracking.run import Run
 
 MOST_METRICS = 6
+MOST_WAITING = 1000
+"""Records that may be on their way to the server without a word about them; a second's worth of a fast training."""
+_COUNTS = (("epoch", "epochs"), ("batch", "batches"))
 _WORDS = {"RUNNING": "running", "FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
 _SIGNS = {"RUNNING": "●", "FINISHED": "✓", "FAILED": "✗", "KILLED": "■"}
 _COLOURS = {
@@ -34,6 +37,7 @@ class LiveLine:
     def __init__(self) -> None:
         self._id = uuid4().hex
         self._shown: dict[str, str] = {}
+        self._drawn = 0.0
 
     def opened(self, run: Run) -> None:
         """Draw the line."""
@@ -41,10 +45,13 @@ class LiveLine:
         display(self._shown, raw=True, display_id=self._id)
 
     def changed(self, run: Run) -> None:
-        """Redraw it where something is new."""
-        now = bundle(run.progress())
+        """Redraw it where something is new, and not too often: each time is a message to every open page."""
+        progress = run.progress()
+        if progress.state == "RUNNING" and progress.elapsed - self._drawn < _pause(progress.elapsed):
+            return
+        now = bundle(progress)
         if now != self._shown:
-            self._shown = now
+            self._shown, self._drawn = now, progress.elapsed
             update_display(now, raw=True, display_id=self._id)
 
     def closed(self, run: Run) -> None:
@@ -80,6 +87,7 @@ def bundle(progress: Progress) -> dict[str, str]:
 def text(progress: Progress) -> str:
     """Give the line as plain text."""
     parts = [f"Run {progress.name} ({progress.experiment}): {_WORDS[progress.state]}, {_clock(progress.elapsed)}"]
+    parts += [f"{name} {value}" for name, value in _place(progress)]
     parts += [f"data {name}" for name in progress.data]
     parts += [f"{name} {value:.4g}" for name, value in _last(progress)]
     if progress.link:
@@ -106,9 +114,10 @@ def markup(progress: Progress) -> str:
         f' <span style="opacity:.7">{_clock(progress.elapsed)}</span>'
     )
     facts = [f"<b>{name}</b>", html.escape(progress.experiment), state]
+    facts += [f"{name} <b>{html.escape(value)}</b>" for name, value in _place(progress)]
     facts += [f"data <b>{html.escape(data)}</b>" for data in progress.data]
     facts += [f"{html.escape(metric)} <b>{value:.4g}</b>" for metric, value in _last(progress)]
-    if progress.state == "RUNNING" and progress.waiting > 1000:
+    if progress.state == "RUNNING" and progress.waiting > MOST_WAITING:
         facts.append(f'<span style="opacity:.7">{progress.waiting:,} records waiting</span>')
     notices = "".join(
         f'<div style="color:var(--jp-warn-color1, #b26a00)">⚠ {html.escape(notice)}</div>'
@@ -122,9 +131,29 @@ def markup(progress: Progress) -> str:
     )
 
 
+def _place(progress: Progress) -> list[tuple[str, str]]:
+    """Tell where the training is, and how much of its time it waits for data."""
+    facts = progress.facts
+    found = [(what, _of(facts[what], facts.get(whole))) for what, whole in _COUNTS if what in facts]
+    waited, worked = facts.get("data_seconds"), facts.get("step_seconds")
+    if isinstance(waited, float) and isinstance(worked, float) and waited + worked > 1.0:
+        found.append(("waiting for data", f"{waited / (waited + worked):.0%} of the time"))
+    return found
+
+
+def _of(count: object, whole: object) -> str:
+    return f"{count}/{whole}" if whole else f"{count}"
+
+
+def _pause(elapsed: float) -> float:
+    """Seconds between two drawings, after so many seconds of a run."""
+    return 0.5 if elapsed < 60 else 2.0 if elapsed < 600 else 5.0
+
+
 def _last(progress: Progress) -> list[tuple[str, float]]:
     # Per-class values of a metric would crowd out the others.
-    names = [name for name in progress.metrics if "_class_" not in name] or list(progress.metrics)
+    shown = [name for name in progress.metrics if not name.startswith("system/")]
+    names = [name for name in shown if "_class_" not in name] or shown
     return [(name, progress.metrics[name]) for name in names[:MOST_METRICS]]
 
 

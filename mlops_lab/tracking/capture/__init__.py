@@ -12,14 +12,51 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from ..errors import NoSuchCapture
 from ..run import runs
-from . import ignite, monai, torch
+from . import (
+    autolog,
+    bundles,
+    checkpoints,
+    distributed,
+    ignite,
+    loaders,
+    monai,
+    networks,
+    readers,
+    seeds,
+    tensorboard,
+    torch,
+    transforms,
+)
 from .arrival import Arrivals
 from .patches import Patches
 
 Install = Callable[[Any, Patches], None]
 
-_LIBRARIES = (torch, monai, ignite)
+_LIBRARIES = (
+    torch,
+    monai,
+    ignite,
+    loaders,
+    seeds,
+    readers,
+    networks,
+    transforms,
+    bundles,
+    checkpoints,
+    autolog,
+    tensorboard,
+    distributed,
+)
+
+
+def _name(library: ModuleType) -> str:
+    return library.__name__.rpartition(".")[2]
+
+
+NAMES = frozenset({*(_name(library) for library in _LIBRARIES), "system"})
+"""What can be switched: ``%%mlops_track --capture torch monai`` leaves the others out."""
 
 
 class Capture:
@@ -31,13 +68,17 @@ class Capture:
         self._arrivals: Arrivals | None = None
         self._patches: list[Patches] = []
 
-    def install(self) -> Capture:
-        """Hook what is imported already, and wait for the rest."""
+    def install(self, names: frozenset[str] | None = None) -> Capture:
+        """Hook what is imported already, and wait for the rest; `names` says which captures, None: all of them."""
         with self._guard:
             self._users += 1
             if self._users > 1:
                 return self
-            wanted = {name: library.install for library in _LIBRARIES for name in library.MODULES}
+            chosen = [library for library in _LIBRARIES if names is None or _name(library) in names]
+            wanted: dict[str, list[Install]] = {}
+            for library in chosen:
+                for name in library.MODULES:
+                    wanted.setdefault(name, []).append(library.install)
             self._arrivals = Arrivals(frozenset(wanted), lambda module: self._hook(wanted, module))
             self._arrivals.install()
             for name in wanted:
@@ -57,10 +98,14 @@ class Capture:
             while self._patches:
                 self._patches.pop().restore()
 
-    def _hook(self, wanted: dict[str, Install], module: ModuleType) -> None:
+    def _hook(self, wanted: dict[str, list[Install]], module: ModuleType) -> None:
+        for hook in wanted[module.__name__]:
+            self._hook_one(hook, module)
+
+    def _hook_one(self, hook: Install, module: ModuleType) -> None:
         patches = Patches()
         try:
-            wanted[module.__name__](module, patches)
+            hook(module, patches)
         except (AttributeError, TypeError, ImportError):
             # A version of the library that looks different: its values are not captured, training goes on.
             patches.restore()
@@ -77,6 +122,21 @@ class Capture:
 _capture = Capture()
 
 
-def install() -> Capture:
-    """Start capturing for one more block."""
-    return _capture.install()
+def install(names: frozenset[str] | None = None) -> Capture:
+    """Start capturing for one more block; inside of another one its choice holds."""
+    return _capture.install(names)
+
+
+def require(names: frozenset[str] | None) -> None:
+    """Refuse a choice of captures of which there is no such thing.
+
+    Raises
+    ------
+    NoSuchCapture
+        With the names that there are.
+    """
+    unknown = sorted((names or frozenset()) - NAMES)
+    if unknown:
+        raise NoSuchCapture(
+            f"There is no capture called {', '.join(unknown)}.", f"Those that there are: {', '.join(sorted(NAMES))}."
+        )

@@ -26,10 +26,10 @@ class Unknown(Exception):
 
 
 class Scaling:
-    """What the GradScalers of a process have scaled; costs nothing until one of them does."""
+    """What the GradScalers of a process have scaled; costs nothing until one of them does (`used`)."""
 
     def __init__(self) -> None:
-        self._used = False
+        self.used = False
         self._scales: WeakKeyDictionary[Any, tuple[Any, int, Any]] = WeakKeyDictionary()
 
     def mark(self, scaler: Any, scaled: Any, plain: Any) -> None:
@@ -38,8 +38,8 @@ class Scaling:
             for inner, before in zip(scaled, plain, strict=True):
                 self.mark(scaler, inner, before)
         elif getattr(scaled, "grad_fn", None) is not None:
-            self._used = True
-            scaled.grad_fn.metadata[_MARK] = (self._scale(scaler), plain.detach())
+            self.used = True
+            scaled.grad_fn.metadata[_MARK] = (self._scale(scaler), plain)
 
     def undone(self, loss: Any) -> Any:
         """Give `loss` without the scale that it carries.
@@ -49,10 +49,10 @@ class Scaling:
         Unknown
             When no single scale can be told.
         """
-        if not self._used or loss.grad_fn is None:
+        if not self.used or loss.grad_fn is None:
             return loss
         if _MARK in loss.grad_fn.metadata:
-            return loss.grad_fn.metadata[_MARK][1]
+            return loss.grad_fn.metadata[_MARK][1].detach()
         scale = _scale(loss.grad_fn, {})
         return loss if scale is None else loss.detach() / scale.to(loss.device)
 

@@ -1,0 +1,249 @@
+"""The places in the code that back-propagate: what each of them minimizes, and with which optimizers.
+
+A place is looked at closely when it is met for the first time, and again when an optimizer appears that was not known;
+every other step only finds it in a dictionary.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import weakref
+from collections.abc import Callable, Iterable
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+from .arriving import Value
+from .frames import Reachable, callers, codes, names_of
+from .loaders import LoaderInfo
+from .losses import Calls, Part, is_loss_class
+from .optimizers import Member
+from .series import Series
+from .words import loss_words
+
+UNSEEN = 8
+"""Backward calls that wait for a step where no optimizer of PyTorch is in reach; then each is a step of its own."""
+UNUSED = 256
+"""The same where one is in reach, but has never stepped."""
+_MOST_NODES = 20_000
+_LOSS = re.compile(r"(^|_)(loss|criterion)|(loss|criterion)(_|\d*$)", re.IGNORECASE)
+
+
+class Pending:
+    """What one place has back-propagated since the last step."""
+
+    __slots__ = ("parts", "values")
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self.parts: dict[Part, list[Value]] | None = None
+
+
+class Site:
+    """One place.
+
+    Attributes
+    ----------
+    known, reach
+        Ids of the optimizers that the code around can reach, and of those of them whose parameters the loss depends
+        on. `reach` is empty where that was not looked at, because there is at most one.
+    words
+        What the loss variable's name says.
+    series
+        The series that its values go to, once that is known.
+    consumed
+        A step came after it, at least once.
+    direct
+        Every value is a point of its own.
+    shared
+        Several optimizers minimize different losses from here, so every loss has to be looked at.
+    parts, groups
+        What the loss is made of; the same where it is more than one thing, each of which is recorded.
+    functions
+        Names of the functions that the loss comes from.
+    closure
+        It is within the closure that an optimizer evaluates; None before that was looked at.
+    unsure
+        A loss of the user's own is in reach, whose calls are watched from the next step on only.
+    """
+
+    __slots__ = (
+        "_codes",
+        "_leaf",
+        "_refs",
+        "_version",
+        "closure",
+        "consumed",
+        "direct",
+        "functions",
+        "groups",
+        "known",
+        "parts",
+        "reach",
+        "series",
+        "shared",
+        "unsure",
+        "version",
+        "words",
+    )
+
+    def __init__(self, version: int, found: list[CodeType]) -> None:
+        self._codes = found
+        self._leaf: weakref.ref[Any] | None = None
+        self._version = 0
+        self._refs: list[weakref.ref[Any]] = []
+        self.version = version
+        self.words: list[str] = []
+        self.known: frozenset[int] = frozenset()
+        self.reach: frozenset[int] = frozenset()
+        self.parts: list[Part] = []
+        self.groups: list[list[Part]] = []
+        self.functions: list[str] = []
+        self.series: Any = None
+        self.consumed = False
+        self.direct = False
+        self.shared = False
+        self.closure: bool | None = None
+        self.unsure = False
+
+    @property
+    def several(self) -> bool:
+        """Is there more than one optimizer?"""
+        return len(self.known) > 1
+
+    @property
+    def limit(self) -> int:
+        """Backward calls that wait for a step that has never come."""
+        return UNUSED if self.known else UNSEEN
+
+    def holds(self) -> bool:
+        """Tell whether the optimizers that were found still exist."""
+        return len(self.known) < 2 or all(ref() is not None for ref in self._refs)
+
+    def may_serve(self, optimizer: int) -> bool:
+        """Tell whether the optimizer of this id may be what minimizes the loss from here."""
+        return not self.reach or optimizer in self.reach or optimizer not in self.known
+
+    def survey(self, reachable: Reachable, loss: Any) -> None:
+        """Note which optimizers there are, and which of them `loss` is for."""
+        optimizers = [optimizer for _, optimizer in reachable.found.get("optimizer", ())]
+        self._refs = [weakref.ref(optimizer) for optimizer in optimizers]
+        self.known = frozenset(map(id, optimizers))
+        self.look(loss, optimizers)
+
+    def look(self, loss: Any, optimizers: list[Any] | None = None) -> None:
+        """Note which of the optimizers `loss` is for."""
+        if optimizers is None:
+            optimizers = [optimizer for ref in self._refs if (optimizer := ref()) is not None]
+        found = leaves(loss, 1 if len(optimizers) < 2 else _MOST_NODES)
+        if found:
+            self._leaf = weakref.ref(found[0])
+        if len(optimizers) > 1:
+            ids = set(map(id, found))
+            self.reach = frozenset(
+                id(optimizer)
+                for optimizer in optimizers
+                if any(id(p) in ids for group in optimizer.param_groups for p in group["params"])
+            )
+
+    def remember(self) -> None:
+        """Note the state of a parameter that this loss depends on."""
+        leaf = self._leaf() if self._leaf is not None else None
+        if leaf is not None:
+            self._version = leaf._version
+
+    def renewed(self) -> bool:
+        """Tell whether the gradients of the last loss from here are gone, or the parameters were changed since.
+
+        Then there was a step, of an optimizer that is none of PyTorch's or of the user's own hand.
+        """
+        leaf = self._leaf() if self._leaf is not None else None
+        return leaf is not None and (leaf.grad is None or leaf._version != self._version)
+
+    def dropped(self) -> bool:
+        """Tell whether the gradients of the last loss from here are gone."""
+        leaf = self._leaf() if self._leaf is not None else None
+        return leaf is not None and leaf.grad is None
+
+
+class Thread:
+    """What one thread is at."""
+
+    __slots__ = ("calls", "epoch", "evaluated", "key", "last", "passes", "pending", "site", "sites", "stepped", "usual")
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+        self.sites: dict[Any, Site] = {}
+        self.site: Site | None = None
+        """The place of the last backward call."""
+        self.pending: dict[Site, Pending] = {}
+        self.calls = Calls()
+        self.evaluated = 0
+        """Id of the frame of the step whose closure was evaluated last."""
+        self.stepped = 0
+        """Steps that came to their end."""
+        self.last: Series | None = None
+        """The series that was written last."""
+        self.usual: tuple[Site, Member, Series] | None = None
+        """Where the last step came from and went to, if the next one may take the short way."""
+        self.epoch: LoaderInfo | None = None
+        """The pass that is an epoch."""
+        self.passes = -1
+        """State of the passes of this run at the last backward."""
+
+
+def kinds(torch: Any) -> Callable[[type], str | None]:
+    """Make the function that tells an optimizer, a scheduler and a loss module by their class."""
+    optimizer_class, module_class = torch.optim.Optimizer, torch.nn.Module
+    schedulers = (torch.optim.lr_scheduler.LRScheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+
+    @functools.cache
+    def kind_of(cls: type) -> str | None:
+        if issubclass(cls, optimizer_class):
+            return "optimizer"
+        if issubclass(cls, schedulers):
+            return "scheduler"
+        return "loss" if issubclass(cls, module_class) and is_loss_class(cls, torch) else None
+
+    return kind_of
+
+
+def new_site(version: int, frame: FrameType | None, losses: Iterable[Any]) -> Site:
+    """Make the site of `frame`; `losses` are the tensors by which a variable may hold the loss."""
+    site = Site(version, codes(frame))
+    for loss in losses:
+        for name in names_of(loss, frame):
+            site.words = loss_words(name)
+            if site.words:
+                return site
+        if site.words:
+            break
+    return site
+
+
+def function_names(frame: FrameType | None, mentioned: set[str]) -> list[str]:
+    """Give the user's own function that computes a loss, by its name, where exactly one is mentioned."""
+    names = sorted(name for name in mentioned if _LOSS.search(name))
+    found: dict[str, None] = {}
+    for caller in callers(frame):
+        found.update(dict.fromkeys(name for name in names if type(caller.f_globals.get(name)) is FunctionType))
+    return list(found) if len(found) == 1 else []
+
+
+def leaves(loss: Any, most: int) -> list[Any]:
+    """Give parameters that `loss` depends on, the nearest first: one, or all within `most` nodes."""
+    found: list[Any] = []
+    stack: list[Any] = [loss.grad_fn]
+    seen: set[Any] = set()
+    while stack and len(seen) < _MOST_NODES:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            found.append(variable)
+            if most == 1:
+                break
+        stack += [child for child, _ in node.next_functions]
+    return found

@@ -1,0 +1,1 @@
+"""Planted identifiers and harmless look-alikes, composed anew from names, formats and places."""

@@ -1,0 +1,85 @@
+"""A run that goes on after its end, or after the death of its process, is one run with one history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlops_lab.connection.rest import TrackingServer
+from mlops_lab.tracking import journal, sync
+from mlops_lab.tracking.journal import Journal
+from mlops_lab.tracking.model import End, Metric, Param, Start
+from mlops_lab.tracking.remains import left_off
+from mlops_lab.tracking.synchronise import pending
+from tests.unit.test_tracking_block import history, tags
+
+STARTED = 1_700_000_000_000
+
+
+def begun(experiment: str, key: str, **more: str) -> Journal:
+    return Journal.create(Start(1, f"{key}-{experiment}", experiment, key, STARTED, "ada", {}, **more))  # type: ignore[arg-type]
+
+
+def points(written: Journal, *steps: int) -> None:
+    for step in steps:
+        written.append(Metric("loss", 1.0 / (step + 1), step, written.now()))
+
+
+def test_a_run_that_was_complete_goes_on(server: TrackingServer, experiment: str) -> None:
+    written = begun(experiment, "r")
+    written.append(Param("lr", "0.1"))
+    points(written, *range(10))
+    written.append(End("FINISHED", written.now()))
+    written.close()
+    (first,) = sync().runs
+    assert first.run_id
+    assert pending() == []
+
+    again = Journal.reopen(written.folder)
+    assert again is not None
+    assert Journal.reopen(written.folder) is None, "one writer at a time"
+    assert left_off(written.folder).steps == {"loss": 9}
+    assert left_off(written.folder).params == {"lr": "0.1"}
+    points(again, *range(10, 20))
+    assert sync().open == 1
+    again.append(End("FAILED", again.now()))
+    again.close()
+    assert pending() == [written.folder]
+    assert [run.run_id for run in sync().runs] == [first.run_id]
+
+    run = server.get_run(first.run_id)
+    assert run["info"]["status"] == "FAILED"
+    assert history(server, first.run_id, "loss") == [(step, 1.0 / (step + 1)) for step in range(20)]
+
+
+def test_a_run_that_died_and_went_on_is_not_called_lost(server: TrackingServer, experiment: str) -> None:
+    written = begun(experiment, "r")
+    points(written, 0, 1)
+    written.close()
+    with open(written.folder / journal.JOURNAL, "ab") as stream:
+        stream.write(b'{"record":"metric","key":"lo')
+    again = Journal.reopen(written.folder)
+    assert again is not None
+    points(again, 2)
+    again.append(End("FINISHED", again.now()))
+    again.close()
+    (sent,) = sync().runs
+    assert sent.run_id
+    run = server.get_run(sent.run_id)
+    assert run["info"]["status"] == "FINISHED"
+    assert "mlops_lab.lost" not in tags(run)
+    assert [step for step, _ in history(server, sent.run_id, "loss")] == [0, 1, 2]
+
+
+def test_a_run_of_another_computer_goes_on_from_here(server: TrackingServer, experiment: str, tmp_path: Path) -> None:
+    experiment_id = server.ensure_experiment(experiment)
+    run_id = server.create_run(experiment_id, STARTED, "there")["info"]["run_id"]
+    server.log_batch(run_id, [{"key": "loss", "value": 1.0, "step": 0, "timestamp": STARTED}])
+    server.update_run(run_id, "FINISHED", STARTED + 1)
+    written = begun(experiment, "r", continues=run_id)
+    points(written, 1, 2)
+    written.append(End("FINISHED", written.now()))
+    written.close()
+
+    assert [run.run_id for run in sync().runs] == [run_id]
+    assert [step for step, _ in history(server, run_id, "loss")] == [0, 1, 2]
+    assert len(server.search_runs([experiment_id])["runs"]) == 1
