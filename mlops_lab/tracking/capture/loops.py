@@ -20,6 +20,7 @@ from . import epochs, loaders, losses, seeds
 from .arriving import Value, is_captured, total, value_of
 from .frames import Reachable, names_of, place
 from .optimizers import Member, Optimizers
+from .parts import Part
 from .series import Series
 from .sites import Pending, Site, Thread, function_names, kinds, new_site
 from .words import class_words, free, loss_words, shared
@@ -224,7 +225,7 @@ class Loops:
             site.functions = found.functions
         if not site.words:
             site.words = next((words for name in found.names if (words := loss_words(name))), [])
-        groups: dict[Any, list[losses.Part]] = {}
+        groups: dict[Any, list[Part]] = {}
         for part in site.parts:
             groups.setdefault(part.identity, []).append(part)
         if len(groups) > 1:

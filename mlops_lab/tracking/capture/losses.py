@@ -12,16 +12,15 @@ import functools
 import re
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
 from ..run import Run
-from .arriving import Value, is_captured, total, value_of
-from .frames import callers, inside, variables
+from .arriving import is_captured
+from .parts import Found, Part, functions_of, scalars
 from .patches import Patches
-from .words import class_words, loss_words
+from .words import class_words
 
 _CLASS = re.compile(r"(loss|criterion)(fn|function)?$", re.IGNORECASE)
 _MOST_PARTS = 256
@@ -91,7 +90,7 @@ class Calls:
         `mentioned` has the names that the code around `frame` uses; None where only calls are looked for.
         """
         named = {node: part for part in self.fresh for node in part.nodes}
-        names: dict[Any, list[Part]] = _scalars(frame) if mentioned is not None else {}
+        names: dict[Any, list[Part]] = scalars(frame) if mentioned is not None else {}
         for node, candidates in names.items():
             part = next((part for part in candidates if part.words()), candidates[0])
             known = named.setdefault(node, part)
@@ -103,7 +102,7 @@ class Calls:
             if part in found.parts or part.tries >= _TRIES:
                 part.settle()
         self.fresh = [part for part in self.fresh if not part.settled]
-        found.functions = _functions(ends, set() if found.parts or mentioned is None else mentioned)
+        found.functions = functions_of(ends, set() if found.parts or mentioned is None else mentioned)
         return found
 
 

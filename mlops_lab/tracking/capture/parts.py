@@ -1,4 +1,4 @@
-"""What a loss is made of, read from the top of its graph: calls of loss modules, scalar variables, PyTorch's functions."""
+"""What a loss is made of, read from the top of its graph: calls of loss modules, scalars, PyTorch's functions."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ class Found:
         return ends
 
 
-def _scalars(frame: FrameType | None) -> dict[Any, list[Part]]:
+def scalars(frame: FrameType | None) -> dict[Any, list[Part]]:
     """Give the scalar variables near `frame` that have a graph, the nearest first, by the node that made them."""
     found: dict[Any, list[Part]] = {}
     for caller in list(callers(frame))[:3]:
@@ -255,7 +255,7 @@ def _node(value: Any) -> Any:
         return value.grad_fn if value.numel() == 1 else None
 
 
-def _functions(nodes: list[Any], mentioned: set[str]) -> list[str]:
+def functions_of(nodes: list[Any], mentioned: set[str]) -> list[str]:
     found: list[str] = []
     for node in nodes:
         name = _FUNCTIONS.get(node.name().partition("Backward")[0])

@@ -16,8 +16,9 @@ from typing import Any
 from .arriving import Value
 from .frames import Reachable, callers, codes, names_of
 from .loaders import LoaderInfo
-from .losses import Calls, Part, is_loss_class
+from .losses import Calls, is_loss_class
 from .optimizers import Member
+from .parts import Part
 from .series import Series
 from .words import loss_words
 
