@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from .model import Progress as Progress
     from .model import SyncReport as SyncReport
     from .model import WaitingRun as WaitingRun
+    from .projection.synchronise import sync as sync
+    from .projection.synchronise import waiting as waiting
+    from .projection.unsent import Preview as Preview
+    from .projection.unsent import preview as preview
     from .run import Run as Run
     from .run import active_run as active_run
-    from .synchronise import sync as sync
-    from .synchronise import waiting as waiting
-    from .unsent import Preview as Preview
-    from .unsent import preview as preview
 
 _WHERE = {
     "Block": "block",

@@ -19,15 +19,19 @@ from .. import connection
 from ..connection import tags as names
 from ..connection.errors import ConnectionProblem, ExperimentClosed, NotConnected, Refused
 from ..errors import MlopsLabError
-from . import capture, environment, fluent, lineage, screen, secrets, seen, system
+from . import capture, screen, secrets
+from .capture import construction
 from .errors import ELSEWHERE
-from .flusher import Keeper, Sender
+from .fluent import bridge as fluent
 from .interrupts import Shield, Terminated, termination
-from .journal import Journal
+from .journal.writer import Journal
+from .lineage import code as lineage
+from .lineage import environment, seen, system
 from .literals import literals
 from .model import SCHEMA_VERSION, End, EndStatus, Start, sound
 from .options import TrackOptions
-from .projection import Projector
+from .projection.flusher import Keeper, Sender
+from .projection.projector import Projector
 from .run import Run, runs
 from .seeding import seed_everything
 
@@ -184,7 +188,7 @@ class Block:
             self._abandon()
             raise
         self._fluent = fluent.bind(run)
-        capture.construction.arm()
+        construction.arm()
         self._capture = capture.install(self._options.capture)
         runs.push(run)
         metrics = system.SystemMetrics() if system.wanted(self._options) else None

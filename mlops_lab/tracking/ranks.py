@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .journal import Journal
+from .journal.writer import Journal
 from .model import FileRole, Record, Start
 from .options import TrackOptions
 from .run import Run

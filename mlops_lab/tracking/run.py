@@ -17,7 +17,7 @@ from .. import wire
 from ..connection import tags as names
 from ..datasets.model import DataUsed
 from .errors import NoActiveRun
-from .journal import QUARANTINE, Journal
+from .journal.writer import QUARANTINE, Journal
 from .model import (
     LARGEST_STEP,
     Artifact,
@@ -37,8 +37,8 @@ from .options import TrackOptions
 
 if TYPE_CHECKING:
     from ..datasets import UsedDataset
-    from .flusher import Sender
-    from .projection import Projector
+    from .projection.flusher import Sender
+    from .projection.projector import Projector
 
 LONGEST_PARAM = 6000
 """Characters that MLflow stores of a param's value."""

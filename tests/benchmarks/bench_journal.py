@@ -35,7 +35,7 @@ RIVAL_POINTS = min(POINTS, 20_000)
 SEND = """
 import os, resource, sys, threading, time
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking.projection import Projector
+from mlops_lab.tracking.projection.projector import Projector
 from pathlib import Path
 import httpx, mlops_lab.connection.transport
 
@@ -92,7 +92,7 @@ def raw_posts(uri: str, first: int, count: int) -> tuple[float, float]:
 
 def our_posts(uri: str, first: int, count: int) -> tuple[float, float, float, float]:
     """Project a journal in a fresh process; gives seconds, CPU seconds, and memory before and at its peak (MB)."""
-    from mlops_lab.tracking.journal import Journal
+    from mlops_lab.tracking.journal.writer import Journal
     from mlops_lab.tracking.model import End, Metric, Start
 
     written = Journal.create(Start(1, f"bench-{first}-{time.time_ns()}", "bench", "bench", STARTED, "ada", {}))

@@ -14,7 +14,7 @@ import pytest
 
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.tracking import sync
-from mlops_lab.tracking.synchronise import pending
+from mlops_lab.tracking.projection.synchronise import pending
 from tests.faults.nursery import Nursery, kill
 from tests.faults.training import OwnLog, check, program, until
 from tests.unit.test_tracking_block import tags

@@ -13,10 +13,12 @@ import msgspec
 import pytest
 
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import folders, journal, remains, retention, staging, sync
-from mlops_lab.tracking.journal import Journal
+from mlops_lab.tracking import sync
+from mlops_lab.tracking.journal import folders, remains, retention, staging
+from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal.room import Watch
+from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import Artifact, End, FileRole, Metric, Param, Position, Start, Tag
-from mlops_lab.tracking.watch import Watch
 from tests.conftest import missing
 from tests.faults.nursery import Nursery, kill
 from tests.unit.test_tracking_block import history, params, tags
@@ -167,7 +169,7 @@ def test_journals_that_wait_for_days_are_thinned_evenly_and_the_run_says_so(
 def test_records_that_the_server_has_go_before_any_that_it_has_not(
     server: TrackingServer, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlops_lab.tracking.projection import Projector
+    from mlops_lab.tracking.projection.projector import Projector
 
     monkeypatch.setenv("MLOPS_LAB_QUOTA", "1 MB")
     written = begun("k" + experiment, experiment)

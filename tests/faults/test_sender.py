@@ -18,12 +18,13 @@ import pytest
 from mlops_lab import runs
 from mlops_lab.connection.errors import NotMlflow, Unreachable
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import folders, sync, track
-from mlops_lab.tracking.flusher import Sender
-from mlops_lab.tracking.journal import Journal
+from mlops_lab.tracking import sync, track
+from mlops_lab.tracking.journal import folders
+from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import Artifact, End, Input, Metric, Param, Quarantined, Record, Start, Tag
-from mlops_lab.tracking.projection import Projector
-from mlops_lab.tracking.synchronise import pending
+from mlops_lab.tracking.projection.flusher import Sender
+from mlops_lab.tracking.projection.projector import Projector
+from mlops_lab.tracking.projection.synchronise import pending
 from tests.faults.gateway import Gateway
 from tests.faults.nursery import Nursery, kill
 from tests.unit.test_tracking_block import artifacts, history, params, tags
@@ -334,7 +335,7 @@ def test_a_sign_in_page_of_the_network_has_stored_nothing(
 def test_a_large_file_on_its_way_holds_back_neither_figures_nor_the_end(
     server: TrackingServer, gateway: Gateway, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlops_lab.tracking.flusher.END_WAITS", 0.2)
+    monkeypatch.setattr("mlops_lab.tracking.projection.flusher.END_WAITS", 0.2)
     upload_goes_on = threading.Event()
     gateway.before = lambda path, body: None if "mlflow-artifacts" not in path else upload_goes_on.wait(60) and None
     written = left_behind(experiment, "r", *points("loss", 2500), texts=1)

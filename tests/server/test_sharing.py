@@ -16,9 +16,10 @@ from mlops_lab.connection.errors import ExperimentClosed, Forbidden, Refused
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.jupyter.magics.status import status_lines
 from mlops_lab.runs import list_experiments, refresh, search
-from mlops_lab.tracking import journal, sync, track, waiting
+from mlops_lab.tracking import sync, track, waiting
 from mlops_lab.tracking.errors import NoExperimentName
-from mlops_lab.tracking.journal import Journal
+from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import End, Metric, Start
 from tests.mlflow_servers import ADMIN
 from tests.web_sites import Site, says
@@ -111,7 +112,7 @@ def test_somebody_elses_experiment_is_named_so_and_the_run_waits(
 def test_an_experiment_that_is_shared_while_the_cell_runs_takes_the_run(
     group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlops_lab.tracking.flusher.TICK", 0.05)
+    monkeypatch.setattr("mlops_lab.tracking.projection.flusher.TICK", 0.05)
     with track(experiment=group.brain) as run:
         run.log_metric("loss", 0.5)
         assert run.run_id is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mlops_lab import wire
-from mlops_lab.tracking import Run, journal
+from mlops_lab.tracking import Run
+from mlops_lab.tracking.journal import writer as journal
 from mlops_lab.tracking.model import Artifact, Metric, Param
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mlops_lab import wire
-from mlops_lab.tracking import Run, journal, track
+from mlops_lab.tracking import Run, track
+from mlops_lab.tracking.journal import writer as journal
 from mlops_lab.tracking.model import Metric, Param
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import active_run, lineage, note_dataset, sync, track, use_dataset
+from mlops_lab.tracking import active_run, note_dataset, sync, track, use_dataset
 from mlops_lab.tracking.errors import NoActiveRun
-from mlops_lab.tracking.synchronise import pending
+from mlops_lab.tracking.lineage import code as lineage
+from mlops_lab.tracking.projection.synchronise import pending
 from tests.dvc_repositories import DvcRepository
 
 

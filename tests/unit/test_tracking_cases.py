@@ -37,8 +37,9 @@ from monai.transforms import (
     LoadImaged,
 )
 
-from mlops_lab.tracking import Run, journal, track
-from mlops_lab.tracking.capture import cases, hashes
+from mlops_lab.tracking import Run, track
+from mlops_lab.tracking.capture.monai import cases, hashes
+from mlops_lab.tracking.journal import writer as journal
 from mlops_lab.tracking.model import Artifact
 from mlops_lab.tracking.options import TrackOptions
 

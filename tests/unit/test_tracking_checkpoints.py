@@ -19,8 +19,9 @@ from monai.data import Dataset, PersistentDataset
 from monai.handlers import CheckpointSaver
 
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import Run, journal, sync, track
-from mlops_lab.tracking.capture import checkpoints
+from mlops_lab.tracking import Run, sync, track
+from mlops_lab.tracking.capture.checkpoints import saves as checkpoints
+from mlops_lab.tracking.journal import writer as journal
 from mlops_lab.tracking.model import Artifact
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lab.tracking.capture.arriving import Arriving, total
-from mlops_lab.tracking.capture.series import Series
+from mlops_lab.tracking.capture.torch.arriving import Arriving, total
+from mlops_lab.tracking.capture.torch.series import Series
 from tests.unit.journal_readings import block, points
 
 

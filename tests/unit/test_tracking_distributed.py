@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from mlops_lab import wire
-from mlops_lab.tracking import journal, ranks, track
+from mlops_lab.tracking import ranks, track
+from mlops_lab.tracking.journal import writer as journal
 from mlops_lab.tracking.model import Metric, Start
 from mlops_lab.tracking.options import TrackOptions
 from tests.jupyter_servers import free_port

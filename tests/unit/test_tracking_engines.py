@@ -16,7 +16,8 @@ from monai.engines import SupervisedTrainer
 from monai.handlers import MeanDice, MLFlowHandler, StatsHandler, from_engine
 
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import journal, track
+from mlops_lab.tracking import track
+from mlops_lab.tracking.journal import writer as journal
 from mlops_lab.tracking.model import Artifact
 from tests.unit.captured import params, points
 

@@ -20,8 +20,9 @@ import torch
 
 from mlops_lab.connection import tags as names
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import environment, machine, packages, track
-from mlops_lab.tracking.packages import Package
+from mlops_lab.tracking import track
+from mlops_lab.tracking.lineage import environment, machine, packages
+from mlops_lab.tracking.lineage.packages import Package
 from tests.unit.test_tracking_block import tags
 
 

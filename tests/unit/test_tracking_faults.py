@@ -11,11 +11,12 @@ import pytest
 
 from mlops_lab.connection.errors import Unreachable
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import journal, sync, track
-from mlops_lab.tracking.journal import Journal
+from mlops_lab.tracking import sync, track
+from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import Artifact, End, Metric, Start
-from mlops_lab.tracking.projection import Projector
-from mlops_lab.tracking.synchronise import pending
+from mlops_lab.tracking.projection.projector import Projector
+from mlops_lab.tracking.projection.synchronise import pending
 from tests.faults.conftest import gateway as gateway
 from tests.faults.gateway import Gateway
 from tests.unit.test_tracking_block import artifacts, history

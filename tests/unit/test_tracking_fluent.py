@@ -15,7 +15,9 @@ import pytest
 
 from mlops_lab import wire
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import Run, block, fluent, journal, sync, track
+from mlops_lab.tracking import Run, block, sync, track
+from mlops_lab.tracking.fluent import bridge as fluent
+from mlops_lab.tracking.journal import writer as journal
 from mlops_lab.tracking.model import Artifact, Metric, Param, Tag
 from tests.jupyter_servers import free_port
 from tests.mlflow_servers import MlflowServer

@@ -15,9 +15,10 @@ import torch
 
 from mlops_lab.connection import tags as names
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import active_run, journal, sync, track
+from mlops_lab.tracking import active_run, sync, track
 from mlops_lab.tracking.errors import NoJournalPlace
-from mlops_lab.tracking.journal import Journal
+from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import Start, Tag
 from tests.unit.test_tracking_block import artifacts, history, params, tags
 

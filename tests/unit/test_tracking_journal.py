@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from mlops_lab import wire
-from mlops_lab.tracking import journal
 from mlops_lab.tracking.errors import JournalUnreadable, NoJournalPlace
-from mlops_lab.tracking.journal import Journal
+from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import End, Metric, Param, Start, Tag
 
 
@@ -64,7 +64,7 @@ def test_a_journal_is_for_its_owner_only(mlops_home: Path) -> None:
 def test_every_record_survives_kill_9(mlops_home: Path) -> None:
     program = """
 import os, signal
-from mlops_lab.tracking.journal import Journal
+from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import Metric, Start
 writer = Journal.create(Start(1, "killed", "e", "n", 1, "ada", {}))
 for step in range(2000):

@@ -16,7 +16,9 @@ import pytest
 from mlops_lab.connection import tags as names
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.connection.session import Session, write_session
-from mlops_lab.tracking import context, lineage, track
+from mlops_lab.tracking import track
+from mlops_lab.tracking.lineage import code as lineage
+from mlops_lab.tracking.lineage import context
 from tests.unit.test_tracking_block import tags
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, Weighte
 
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.tracking import Run, track
-from mlops_lab.tracking.capture import loaders
+from mlops_lab.tracking.capture.torch import loaders
 from tests.unit.journal_readings import block, params, points, series, troubles, values
 
 

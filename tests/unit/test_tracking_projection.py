@@ -18,10 +18,11 @@ import pytest
 
 from mlops_lab.connection.errors import ConnectionProblem, Unreachable
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import journal, sync, track
-from mlops_lab.tracking.journal import Journal
+from mlops_lab.tracking import sync, track
+from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import Artifact, End, Metric, Param, Quarantined, Start, Tag
-from mlops_lab.tracking.projection import Projector
+from mlops_lab.tracking.projection.projector import Projector
 from tests.unit.test_tracking_block import history, params, tags
 
 

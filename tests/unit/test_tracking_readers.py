@@ -13,7 +13,8 @@ import pandas
 from monai.transforms.io.array import LoadImage
 from PIL import Image
 
-from mlops_lab.tracking import seen, track
+from mlops_lab.tracking import track
+from mlops_lab.tracking.lineage import seen
 
 
 def written(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:

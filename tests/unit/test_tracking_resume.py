@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import journal, sync
-from mlops_lab.tracking.journal import Journal
+from mlops_lab.tracking import sync
+from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal.remains import left_off
+from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import End, Metric, Param, Start
-from mlops_lab.tracking.remains import left_off
-from mlops_lab.tracking.synchronise import pending
+from mlops_lab.tracking.projection.synchronise import pending
 from tests.unit.test_tracking_block import history, tags
 
 STARTED = 1_700_000_000_000

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lab.tracking import Run, journal, track
+from mlops_lab.tracking import Run, track
 from mlops_lab.tracking.block import Block
+from mlops_lab.tracking.journal import writer as journal
 from mlops_lab.tracking.model import Artifact, Param
 from mlops_lab.tracking.secrets import NOTICE, mask_source, mask_text, mask_values
 

@@ -15,7 +15,7 @@ from monai.data import Dataset, ThreadDataLoader
 from monai.utils import set_determinism
 
 from mlops_lab.tracking import Run
-from mlops_lab.tracking.capture import seeds
+from mlops_lab.tracking.capture.torch import seeds
 from tests.unit.journal_readings import block, params
 
 

@@ -22,7 +22,8 @@ from monai.transforms.utility.dictionary import EnsureChannelFirstd, EnsureTyped
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import Run, seen, track, use_dataset
+from mlops_lab.tracking import Run, track, use_dataset
+from mlops_lab.tracking.lineage import seen
 from tests.dvc_repositories import DvcRepository, make_repository
 from tests.unit.test_tracking_block import tags
 
@@ -221,7 +222,7 @@ def test_a_copy_that_is_too_large_to_be_compared_is_said(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mlops_lab.tracking.outside.LARGEST", 10)
+    monkeypatch.setattr("mlops_lab.tracking.lineage.outside.LARGEST", 10)
     shutil.copy2(use_dataset("scans@v1") / "images/sub-1.nii", tmp_path / "copy.nii")
     with track(experiment=experiment, data="scans@v1") as run:
         LoadImage()(tmp_path / "copy.nii")
@@ -353,7 +354,7 @@ def test_data_that_was_cached_in_an_earlier_cell_is_seen(
 def test_more_files_than_can_be_kept_are_said(
     told: Callable[[Run], Told], experiment: str, scans: DvcRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlops_lab.tracking.seen.MOST_FILES", 4)
+    monkeypatch.setattr("mlops_lab.tracking.lineage.seen.MOST_FILES", 4)
     with track(experiment=experiment, data="scans@v1") as run:
         look(MonaiLoader(Dataset(items(use_dataset("scans@v1"), "train"), LOADING), num_workers=2))
     found = told(run)

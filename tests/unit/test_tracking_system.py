@@ -10,10 +10,11 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import environment, machine, system, track
-from mlops_lab.tracking.nvml import Nvml
+from mlops_lab.tracking import track
+from mlops_lab.tracking.lineage import environment, machine, system
+from mlops_lab.tracking.lineage.nvml import Nvml
+from mlops_lab.tracking.lineage.system import SystemMetrics
 from mlops_lab.tracking.options import TrackOptions
-from mlops_lab.tracking.system import SystemMetrics
 
 OK, NOT_SUPPORTED = 0, 3
 

@@ -12,7 +12,8 @@ import torch
 
 from mlops_lab import wire
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import Run, journal, track
+from mlops_lab.tracking import Run, track
+from mlops_lab.tracking.journal import writer as journal
 from mlops_lab.tracking.model import Metric, Param
 from tests.conftest import missing
 from tests.unit.test_tracking_block import history

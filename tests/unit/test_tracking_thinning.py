@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from mlops_lab import wire
-from mlops_lab.tracking import folders, journal, segments, thinning
-from mlops_lab.tracking.journal import Journal
+from mlops_lab.tracking.journal import folders, segments, thinning
+from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import End, Metric, Param, Position, Record, Start, Tag
 
 

@@ -65,7 +65,7 @@ def send_in_background() -> None:
 
 
 def _send() -> None:
-    from ...tracking import synchronise
+    from ...tracking.projection import synchronise
 
     try:
         if synchronise.pending():

@@ -9,53 +9,35 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 from ..errors import NoSuchCapture
 from ..run import runs
-from . import (
-    autolog,
-    bundles,
-    checkpoints,
-    distributed,
-    ignite,
-    loaders,
-    monai,
-    networks,
-    readers,
-    seeds,
-    tensorboard,
-    torch,
-    transforms,
-)
 from .arrival import Arrivals
 from .patches import Patches
 
 Install = Callable[[Any, Patches], None]
 
-_LIBRARIES = (
-    torch,
-    monai,
-    ignite,
-    loaders,
-    seeds,
-    readers,
-    networks,
-    transforms,
-    bundles,
-    checkpoints,
-    autolog,
-    tensorboard,
-    distributed,
-)
+_LIBRARIES = {
+    "torch": "torch.steps",
+    "monai": "monai.metrics",
+    "ignite": "ignite",
+    "loaders": "torch.loaders",
+    "seeds": "torch.seeds",
+    "readers": "readers",
+    "networks": "monai.networks",
+    "transforms": "monai.transforms",
+    "bundles": "monai.bundles",
+    "checkpoints": "checkpoints.saves",
+    "autolog": "autolog",
+    "tensorboard": "tensorboard",
+    "distributed": "distributed",
+}
+"""Which file is behind each name. They are imported when a block opens: loading the magics does not wait for them."""
 
-
-def _name(library: ModuleType) -> str:
-    return library.__name__.rpartition(".")[2]
-
-
-NAMES = frozenset({*(_name(library) for library in _LIBRARIES), "system"})
+NAMES = frozenset({*_LIBRARIES, "system"})
 """What can be switched: ``%%mlops_track --capture torch monai`` leaves the others out."""
 
 
@@ -74,7 +56,7 @@ class Capture:
             self._users += 1
             if self._users > 1:
                 return self
-            chosen = [library for library in _LIBRARIES if names is None or _name(library) in names]
+            chosen = [_library(name) for name in _LIBRARIES if names is None or name in names]
             wanted: dict[str, list[Install]] = {}
             for library in chosen:
                 for name in library.MODULES:
@@ -117,6 +99,10 @@ class Capture:
             self._patches.append(patches)
             if self._users == 0:
                 patches.restore()
+
+
+def _library(name: str) -> ModuleType:
+    return import_module(f".{_LIBRARIES[name]}", __name__)
 
 
 _capture = Capture()

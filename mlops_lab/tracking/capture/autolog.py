@@ -18,8 +18,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .. import fluent
-from ..fluent_runs import CAPTURED
+from ..fluent import bridge as fluent
+from ..fluent.runs import CAPTURED
 from ..run import Run, runs
 from .patches import Patches
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from ..run import Run, runs
 from . import mlflow_handlers
-from .cases import Cases
-from .monai import handled_labels, handler_key
+from .monai.cases import Cases
+from .monai.metrics import handled_labels, handler_key
 from .naming import callers_labels, callers_name
 from .patches import Patches
 from .values import Labels, numbers

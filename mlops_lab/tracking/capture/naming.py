@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from .frames import variables
 from .printable import is_place
+from .torch.frames import variables
 
 _LIBRARIES = ("monai.", "ignite.", "torch.", "mlops_lab.", "IPython.", "ipykernel.")
 _SKIPPED = re.compile(r"_|(In|Out|self|cls|metric|metrics|obj|x|m)$")

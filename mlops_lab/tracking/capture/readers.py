@@ -13,11 +13,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from .. import seen
+from ..lineage import seen
 from ..run import Run, runs
-from . import loaders
-from .loaders import LoaderInfo
 from .patches import Patches
+from .torch import loaders
+from .torch.loaders import LoaderInfo
 
 Teller = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 

@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import Any
 
-from ..fluent_runs import CAPTURED
+from ..fluent.runs import CAPTURED
 from ..run import Run, runs
 from . import autolog
 from .patches import Patches

@@ -1,0 +1,1 @@
+"""What training writes: checkpoints, kept before they are overwritten."""

@@ -1,0 +1,1 @@
+"""MONAI: metrics per case, networks, transforms and bundles."""

@@ -1,0 +1,1 @@
+"""Plain PyTorch loops: losses, learning rates, epochs, loaders and seeds."""

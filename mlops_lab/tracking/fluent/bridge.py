@@ -1,0 +1,399 @@
+"""Leads the user's own ``mlflow.*`` calls inside a block to the block's run, through its journal.
+
+Nothing is imported and nothing is sent until the cell really calls MLflow. While a block is open:
+
+- ``mlflow.log_*`` without a run, ``mlflow.active_run`` and the first ``mlflow.start_run`` mean the block's run; its id
+  is the server's, or our run key while no server holds it;
+- a ``start_run`` after that, with ``nested=True``, or in an experiment that the user chose, begins a run of its own
+  below the block's run; what is captured while it is open in this thread belongs to it;
+- writing costs a write to a journal (:mod:`.fluent_store`), whatever the server does; questions go to the server, with
+  short patience;
+- where the user pointed MLflow at another server, MLflow is left alone;
+- programs that the cell starts find the run through MLflow's own variables, where a server holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ... import connection
+from ...errors import MlopsLabError
+from ..capture.arrival import Arrivals
+from ..capture.patches import Patches
+from ..model import EndStatus
+from ..projection.projector import origin_of
+from ..run import Run, runs
+from . import calls as fluent_calls
+from .experiments import Experiments
+from .files import lead_tables
+from .models import Models
+from .runs import NOTE, PARENT, Child, Held
+from .store import BlockStore
+
+LAST_ANSWER = 10.0
+"""Seconds at the end of a block for what the runs below it still have to send."""
+
+LOGIN_SEEN = 5.0
+"""Seconds after which a login that was made elsewhere is noticed."""
+
+_SHORT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+"""With MLflow's defaults a single call blocks for minutes on a dead server."""
+_RUN_ID = "MLFLOW_RUN_ID"
+_EXPERIMENT_ID = "MLFLOW_EXPERIMENT_ID"
+_URI = "MLFLOW_TRACKING_URI"
+_AUTH = "MLFLOW_TRACKING_AUTH"
+_SESSION = "MLOPS_LAB_SESSION"
+_FLUENT = "mlflow.tracking.fluent"
+_SERVICE = "mlflow.tracking._tracking_service.utils"
+
+
+class Binding(Held):
+    """A block's run in MLflow's hands; :meth:`release` undoes :func:`bind`."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run, self._expected)
+        self._asked_for = ("", 0.0)
+        self.adopted = False
+        """Has the user's ``start_run`` had this run?"""
+        self.children: list[Child] = []
+        self._earlier = {item.info.run_id for item in _stack()}
+
+    def release(self, status: EndStatus = "FINISHED") -> None:
+        """Take the run, and what the user left open in the block, out of MLflow's hands."""
+        try:
+            self._end_open_runs(status)
+            for child in self.children:
+                child.end(status)
+        finally:
+            _hook.leave(self)
+        limit = time.monotonic() + LAST_ANSWER
+        for child in self.children:
+            child.finish(max(0.0, limit - time.monotonic()))
+
+    def _expected(self) -> str:
+        """Give the origin of the server that the run will go to; empty where there is none. A login may change it."""
+        origin, asked = self._asked_for
+        if time.monotonic() - asked > LOGIN_SEEN or not asked:
+            origin = _current_server()
+            self._asked_for = (origin, time.monotonic())
+        return origin
+
+    def _end_open_runs(self, status: EndStatus) -> None:
+        mlflow = sys.modules.get("mlflow")
+        while mlflow is not None and (stack := _stack()) and stack[-1].info.run_id not in self._earlier:
+            left = len(stack)
+            with contextlib.suppress(Exception):  # MLflow has dropped the run by then
+                mlflow.end_run(status)
+            if len(_stack()) >= left:
+                return
+
+
+class _Hook:
+    """What is changed in the environment and in MLflow while blocks are open; all of it goes with the last block."""
+
+    def __init__(self) -> None:
+        self._guard = threading.RLock()
+        self._bindings: list[Binding] = []
+        self._lent: dict[str, str] = {}
+        self._run_before: str | None = None
+        self._arrivals: Arrivals | None = None
+        self._patches = Patches()
+        self._experiments = Experiments()
+        self.models = Models()
+        self._stores: dict[str, BlockStore] = {}
+        self._get_store: Callable[..., Any] = _no_store
+        self._starting = threading.local()
+
+    def enter(self, binding: Binding) -> None:
+        with self._guard:
+            if not self._bindings:
+                self._lend(_SHORT)
+                self._run_before = os.environ.get(_RUN_ID)
+                self._arrivals = Arrivals(frozenset({_FLUENT}), self._patch)
+                self._arrivals.install()
+                if _FLUENT in sys.modules:
+                    self._patch(sys.modules[_FLUENT])
+            self._bindings.append(binding)
+            if binding.run.run_id is None and not binding.run.offline:
+                self._experiments.fell_silent(binding)
+            if binding.run.run_id:
+                self._lend({_URI: binding.uri})
+                if os.environ.get(_SESSION):
+                    self._lend({_AUTH: "mlops_lab"})
+            self._point()
+
+    def leave(self, binding: Binding) -> None:
+        with self._guard:
+            if binding not in self._bindings:
+                return
+            self._bindings.remove(binding)
+            if self._bindings:
+                self._point()
+                return
+            if self._arrivals is not None:
+                self._arrivals.remove()
+            self._patches.restore()
+            self._forget_stand_ins()
+            self._stores, self._experiments, self.models = {}, Experiments(), Models()
+            lent, self._lent = self._lent, {}
+            for name, value in lent.items():
+                if os.environ.get(name) == value:  # a login or the user may have set it anew meanwhile
+                    del os.environ[name]
+            os.environ.pop(_RUN_ID, None)
+            if self._run_before is not None:
+                os.environ[_RUN_ID] = self._run_before
+
+    def _forget_stand_ins(self) -> None:
+        """No server knows the ids that stood for experiments; MLflow keeps the one that was set."""
+        fluent: Any = sys.modules.get(_FLUENT)
+        if self._experiments.stands_in(getattr(fluent, "_active_experiment_id", None) or ""):
+            fluent._active_experiment_id = None
+        if self._experiments.stands_in(os.environ.get(_EXPERIMENT_ID, "")):
+            del os.environ[_EXPERIMENT_ID]
+
+    # What the stores and the changed calls ask: fluent_store.Block, fluent_calls.Blocks
+
+    def any_open(self) -> bool:
+        return bool(self._bindings)
+
+    def known(self, run_id: str) -> Held | None:
+        for binding in self._bindings:
+            for held in (binding, *binding.children):
+                if held.is_called(run_id):
+                    return held
+        return None
+
+    def held(self, run_id: str) -> Held | None:
+        held = self.known(run_id)
+        return held if held is not None and held.open else None
+
+    def home(self, uri: str) -> Held | None:
+        binding = self.binding()
+        return binding if binding is not None and _same_server(binding, uri) else None
+
+    def next_name(self, home: Held) -> str:
+        count = len(home.children) if isinstance(home, Binding) else 0
+        return f"{home.run.name}-{count + 1}"
+
+    def begun(self, child: Child) -> None:
+        binding = self.binding()
+        if binding is not None:
+            binding.children.append(child)
+        if getattr(self._starting, "now", False):
+            runs.push(child.run)
+
+    # What MLflow is led to
+
+    def binding(self) -> Binding | None:
+        """Give the binding of the block that this thread is in."""
+        run = runs.current
+        for binding in self._bindings:
+            if binding.run is run or any(child.run is run for child in binding.children):
+                return binding if binding.open else None
+        return None
+
+    def start(self, original: Callable[..., Any], given: dict[str, Any]) -> Any:
+        """Begin what ``mlflow.start_run`` asks for while a block is open."""
+        binding = self.binding()
+        run_id = given.get("run_id")
+        if binding is None:
+            return original(**given)
+        if run_id:
+            held = self.held(run_id)
+            with _without_run_id():
+                return original(**given) if held is None else self._resume(held, given)
+        elsewhere, own = self._place(binding, given.get("experiment_id"))
+        inside = _stack()
+        below = given.get("nested") or given.get("parent_run_id")
+        if not (inside or elsewhere or own or below or binding.adopted):
+            binding.adopted = True
+            return self._resume(binding, given)
+        if elsewhere:
+            binding.run.notice("MLflow is pointed at another server here: what it records is a run of its own there.")
+        elif own:
+            binding.run.notice(
+                "MLflow was told of another experiment than this run's: what it records is a run of its own there."
+            )
+        return self._begin(binding, original, given, elsewhere, own, inside)
+
+    def _begin(
+        self,
+        binding: Binding,
+        original: Callable[..., Any],
+        given: dict[str, Any],
+        elsewhere: bool,
+        own: bool,
+        inside: Any,
+    ) -> Any:
+        if not (elsewhere or own):
+            # MLflow's own choice would be the experiment Default.
+            given["experiment_id"] = binding.experiment_id or self._experiments.named(binding.run.experiment)
+        if not (inside or elsewhere or given.get("parent_run_id")):
+            given["tags"] = {PARENT: binding.id, **(given.get("tags") or {})}
+        self._starting.now = not elsewhere
+        try:
+            with _without_run_id():
+                return original(**given)
+        finally:
+            self._starting.now = False
+
+    def _resume(self, held: Held, given: dict[str, Any]) -> Any:
+        """Make a run of ours the active one of this thread, as ``start_run`` does with a run that exists."""
+        fluent: Any = sys.modules[_FLUENT]
+        stack = fluent._active_run_stack.get()
+        if stack and not given.get("nested"):
+            raise Exception(
+                f"Run with UUID {stack[0].info.run_id} is already active. To start a nested run, call start_run with "
+                "nested=True"
+            )
+        if given.get("run_name"):
+            held.rename(given["run_name"])
+        tags = dict(given.get("tags") or {})
+        if given.get("description"):
+            tags[NOTE] = given["description"]
+        held.run.set_tags(tags)
+        stack.append(self.shown(held))
+        return stack[-1]
+
+    def meant(self) -> Held | None:
+        """Give the block's run where a call that names none means it; None where MLflow has another one in mind."""
+        binding = self.binding()
+        return None if binding is None or any(self._place(binding, None)) else binding
+
+    def implied(self) -> Any:
+        """Give :meth:`meant` as MLflow's active run."""
+        held = self.meant()
+        return None if held is None else self.shown(held)
+
+    def shown(self, held: Held) -> Any:
+        """Give a run of ours as MLflow's active run."""
+        fluent: Any = sys.modules[_FLUENT]
+        stand_in = self._experiments.named(held.run.experiment)
+        return fluent.ActiveRun(held.shown(self.artifact_uri, stand_in))
+
+    def _place(self, binding: Binding, experiment_id: Any) -> tuple[bool, bool]:
+        """Tell whether MLflow is pointed at another server, and whether at another experiment than the block's."""
+        fluent: Any = sys.modules[_FLUENT]
+        chosen = experiment_id if experiment_id is not None else getattr(fluent, "_active_experiment_id", None)
+        elsewhere = _chosen() and not _same_server(binding, _tracking_uri())
+        if chosen is None:
+            return elsewhere, False
+        if str(chosen) == binding.experiment_id:
+            return elsewhere, False
+        name = self._experiments.name(str(chosen))
+        if name is None and not binding.experiment_id:
+            return elsewhere, False  # nobody can be asked what it is called
+        return elsewhere, name != binding.run.experiment
+
+    # How MLflow is changed
+
+    def _lend(self, wanted: dict[str, str]) -> None:
+        for name, value in wanted.items():
+            if name not in os.environ:
+                self._lent[name] = os.environ[name] = value
+
+    def _point(self) -> None:
+        known = [item.run.run_id for item in self._bindings if item.run.run_id]
+        if known and known[-1]:
+            os.environ[_RUN_ID] = known[-1]
+        else:
+            os.environ.pop(_RUN_ID, None)
+
+    def _patch(self, module: Any) -> None:
+        patches = Patches()
+        try:
+            self._get_store = sys.modules[_SERVICE]._tracking_store_registry.get_store
+            fluent_calls.lead_runs(module, patches, self)
+            fluent_calls.lead_values(module, patches, self)
+            fluent_calls.lead_stores(sys.modules[_SERVICE], patches, self)
+            lead_tables(module.MlflowClient, patches, self.known, self._experiments.away)
+        except (AttributeError, KeyError, TypeError):
+            patches.restore()  # a version that looks different: the variables do what they can
+            return
+        self._patches = patches
+
+    def artifact_uri(self, held: Held) -> str:
+        return self.store(_tracking_uri()).artifact_uri(held)
+
+    def store(self, uri: str) -> BlockStore:
+        with self._guard:
+            if uri not in self._stores:
+                make = functools.partial(self._get_store, uri)
+                self._stores[uri] = BlockStore(uri, make, self, self._experiments, self.models)
+            return self._stores[uri]
+
+
+def _no_store(uri: str) -> Any:
+    raise LookupError(f"MLflow is not there to make a store for {uri}")
+
+
+_hook = _Hook()
+
+
+def bind(run: Run) -> Binding:
+    """Lead MLflow to `run` until the binding is released."""
+    binding = Binding(run)
+    _hook.enter(binding)
+    return binding
+
+
+def run_id_at(uri: str) -> str | None:
+    """Give what MLflow calls the run of this thread's block where that is for the server at `uri`."""
+    held = _hook.home(uri) if _SERVICE in sys.modules else None
+    return held.id if held is not None else None
+
+
+@contextlib.contextmanager
+def _without_run_id() -> Iterator[None]:
+    """MLflow prefers the variable to everything but an explicit id, and takes it away once it was read."""
+    before = os.environ.pop(_RUN_ID, None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[_RUN_ID] = before
+
+
+def _tracking_uri() -> str:
+    return str(sys.modules[_SERVICE].get_tracking_uri())
+
+
+def _chosen() -> bool:
+    """Tell whether somebody told MLflow of a server."""
+    return bool(sys.modules[_SERVICE].is_tracking_uri_set())
+
+
+def _same_server(binding: Held, uri: str) -> bool:
+    """Tell whether MLflow's `uri` is the server of the block; one that nobody chose is nowhere else."""
+    expected = binding.uri
+    if uri == expected or not _chosen():
+        return True
+    try:
+        return bool(expected) and origin_of(uri) == expected
+    except ValueError:
+        return False
+
+
+def _current_server() -> str:
+    try:
+        server = connection.open_server()
+    except MlopsLabError:
+        return ""
+    server.close()
+    return origin_of(server.uri)
+
+
+def _stack() -> list[Any]:
+    """Give the runs that are active in MLflow in this thread, innermost last."""
+    fluent: Any = sys.modules.get(_FLUENT)
+    try:
+        return list(fluent._active_run_stack.get()) if fluent is not None else []
+    except AttributeError:
+        return []

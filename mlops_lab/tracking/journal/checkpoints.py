@@ -1,0 +1,121 @@
+"""The checkpoints that a run keeps, as files: their index, how they are handed over, and what a dead process left."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from ...wire import Number
+from ..model import Artifact
+
+PLACE = "checkpoints"
+"""Folder of the files in the run's folder, and among the run's artifacts."""
+INDEX = "index.json"
+STATE = "state"
+"""What is kept so far, in the folder of the snapshots: the first line is an :class:`Index`."""
+
+
+class Entry(msgspec.Struct, omit_defaults=True):
+    """One kept file, as ``checkpoints/index.json`` tells of it."""
+
+    name: str
+    """File name among the artifacts."""
+    size: int
+    """Bytes."""
+    modified: int
+    """When the file was last changed, in nanoseconds since 1970."""
+    time: int
+    """When it was saved, in milliseconds since 1970."""
+    kept: str
+    """Why: ``last``, ``best``, or both."""
+    file: str = ""
+    """Path of the copy in the run's folder; empty among the artifacts."""
+    step: int | None = None
+    """Optimizer steps until then."""
+    epoch: int | None = None
+    metrics: dict[str, Number] = {}
+    """Last value of every metric then."""
+    score: Number | None = None
+    """Value of the metric that the best one is told by, for the weights in this file."""
+    sha256: str = ""
+
+
+class Index(msgspec.Struct):
+    """``checkpoints/index.json``."""
+
+    schema_version: int = 1
+    metric: str = ""
+    """The metric that the best one is told by; empty where there is none."""
+    files: list[Entry] = []
+
+
+def hand_over(folder: Path, index: Index) -> list[Artifact]:
+    """Give each kept file a folder of its own under the name that it is to have, and write the index beside them.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+
+    Returns
+    -------
+    list of Artifact
+        The records that have them uploaded.
+    """
+    found = []
+    for entry in index.files:
+        target = _target(folder, entry)
+        with contextlib.suppress(FileNotFoundError):  # it was moved before
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            os.rename(folder / entry.file, target)
+        found.append(Artifact(target.relative_to(folder).as_posix(), entry.name, PLACE))
+        entry.file = ""
+    (folder / PLACE / INDEX).write_bytes(msgspec.json.encode(index))
+    return [*found, Artifact(f"{PLACE}/{INDEX}", INDEX, PLACE)] if found else []
+
+
+def left_behind(folder: Path) -> list[Artifact]:
+    """Give the records of the checkpoints that a process left in a run's folder when it died.
+
+    Only of files that are what they were when they were saved: a hard link may have been written to since.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    """
+    try:
+        line, _, _ = (folder / PLACE / STATE).read_bytes().partition(b"\n")
+        index = msgspec.json.decode(line, type=Index)
+    except (OSError, msgspec.MsgspecError):
+        return []
+    index.files = [entry for entry in index.files if _unchanged(folder, entry)]
+    return hand_over(folder, index)
+
+
+def _unchanged(folder: Path, entry: Entry) -> bool:
+    path = folder / entry.file
+    if not path.exists():
+        path = _target(folder, entry)
+    try:
+        facts = os.stat(path)
+        if (facts.st_size, facts.st_mtime_ns) != (entry.size, entry.modified):
+            return False
+        entry.sha256 = entry.sha256 or sha256_of(path)
+    except OSError:
+        return False
+    return True
+
+
+def _target(folder: Path, entry: Entry) -> Path:
+    return folder / PLACE / f"{Path(entry.file).name}.kept" / entry.name
+
+
+def sha256_of(path: Path) -> str:
+    """Give the sha256 of a file."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,249 @@
+"""Declared against seen: which files the code of a run really read, and whether they are those that it was given.
+
+What is told in the thread that trains is a name, put into a set. A thread of its own then looks what the file is:
+one of a declared dataset version, wherever it lies; or none, and then it is hashed, in a fraction of one processor's
+time and within limits. Names of files are identifiers of people often enough: they stay on this computer, and the run
+gets counts and content hashes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from . import evidence, findings
+from .declared import Declared
+from .outside import Outside
+
+if TYPE_CHECKING:
+    from ..capture.torch.loaders import LoaderInfo
+    from ..options import TrackOptions
+    from ..run import Run
+
+CAPTURE = "readers"
+"""How the switch of the captures calls this one."""
+MOST_FILES = 100_000
+"""Files of one run that are told apart."""
+LONGEST_WAIT = 3.0
+"""Seconds that the end of a block waits for what is still being looked at."""
+HASHING_WAIT = 0.5
+"""Of these, what is spent on hashes that decide nothing, because no version was declared."""
+TELL_EVERY = 30.0
+"""Seconds between two records of the counts while the block runs; a kernel that is killed writes no last one."""
+PAUSE = 0.5
+
+
+def wanted(options: TrackOptions) -> bool:
+    """Tell whether a run is to look at what it reads."""
+    return options.capture is None or CAPTURE in options.capture
+
+
+def watch(run: Run) -> Seen:
+    """Keep book of the files that `run` reads; its counts are recorded before it ends."""
+    return run.book("seen", lambda: Seen(run))
+
+
+def of(run: Run) -> Seen | None:
+    """Give the book of `run`; None where it is not to have one."""
+    return watch(run) if wanted(run.options) else None
+
+
+class _Loader:
+    """What one loader handed out."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = weakref.ref(loader)
+        self.names: set[str] = set()
+        self.nameless = False
+        """A batch said nothing of files, so the dataset's own list has to do."""
+        self.info: LoaderInfo | None = None
+        self.trained = False
+
+    def look(self) -> bool:
+        """Tell whether its batches were trained on: that is known after they were handed out."""
+        self.trained = self.trained or (self.info is not None and self.info.training)
+        return self.trained
+
+
+class Seen:
+    """The files of one run.
+
+    Attributes
+    ----------
+    declared
+        The versions that the run was given so far.
+    outside
+        What it read besides.
+    more
+        Files beyond those that are told apart.
+    trained
+        Was any batch trained on?
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.declared: list[Declared] = []
+        self.outside = Outside(run.folder)
+        self.more = 0
+        self.trained = False
+        self._run = run
+        self._told: dict[str, str] = {}
+        """Every name once, so that a loader's set shares its text."""
+        self._news: deque[str] = deque()
+        self._datasets: deque[tuple[_Loader, Any]] = deque()
+        self._loaders: dict[int, _Loader] = {}
+        self._trained_on: set[str] = set()
+        self._where: dict[str, list[tuple[Declared, str]]] = {}
+        self._wake = threading.Event()
+        self._deadline: float | None = None
+        self._thread = threading.Thread(target=self._work, name="mlops_lab files", daemon=True)
+        self._starting = threading.Lock()
+        self._recorded: dict[str, str] = {}
+        run.at_end(self.finish)
+
+    def opened(self, told: Any) -> None:
+        """Take note that a reader has read `told`: a path, several, or an open file."""
+        for name in evidence.names_of(told):
+            self._add(name)
+
+    def batch(self, info: LoaderInfo, batch: Any) -> None:
+        """Take note of the files that a loader's batch was read from; costs microseconds, less when all are known."""
+        loader = info.loader
+        if loader is None:
+            return
+        book = self._loaders.get(id(loader))
+        if book is None or book.loader() is not loader:
+            book = self._begin(loader)
+        if book.info is not info:
+            book.look()
+            book.info = info
+        told = evidence.names_in(batch)
+        if not told:
+            if not book.nameless:
+                book.nameless = True
+                self._datasets.append((book, loader.dataset))
+                self._start()
+        elif not book.names.issuperset(told):
+            book.names.update(known for name in told if (known := self._add(name)))
+
+    def finish(self) -> None:
+        """Look at what is left, within reason, and record the counts; what is missing then is said."""
+        if self._thread.ident is not None:
+            self._deadline = time.monotonic() + LONGEST_WAIT
+            self._wake.set()
+            self._thread.join(LONGEST_WAIT + 1)
+        else:
+            self._settle()
+        complete = not (self._news or self._datasets or self._thread.is_alive())
+        self._tell()
+        if self._where or self.outside.files:
+            self._run.log_text(findings.document(self, complete), findings.DOCUMENT)
+        for sentence in findings.sentences(self, complete):
+            self._run.notice(sentence)
+        self._loaders.clear()
+
+    def _add(self, name: str) -> str | None:
+        if name[:1] != os.sep and "://" not in name:
+            name = os.path.join(os.getcwd(), name)  # now, for the code may change its folder
+        known = self._told.get(name)
+        if known is not None:
+            return known
+        if len(self._told) >= MOST_FILES:
+            self.more += 1
+            return None
+        self._told[name] = name
+        self._news.append(name)
+        self._start()
+        return name
+
+    def _begin(self, loader: Any) -> _Loader:
+        gone = self._loaders.get(id(loader))
+        if gone is not None:
+            self._take_over(gone)  # another loader had this id before
+        book = self._loaders[id(loader)] = _Loader(loader)
+        return book
+
+    def _start(self) -> None:
+        if self._thread.ident is None:
+            with self._starting:
+                if self._thread.ident is None:
+                    self._thread.start()
+
+    def _take_over(self, book: _Loader) -> None:
+        if book.look():
+            self.trained = True
+            self._trained_on.update(book.names.copy())
+
+    # What follows runs in the thread of its own, or after that has ended.
+
+    def _work(self) -> None:
+        told = time.monotonic()
+        while self._deadline is None:
+            rest = 0.0
+            with contextlib.suppress(Exception):  # one odd file must not keep the others from being seen
+                self._settle()
+                rest = self.outside.hash_some()
+            if time.monotonic() - told > TELL_EVERY:
+                told = time.monotonic()
+                with contextlib.suppress(Exception):
+                    self._tell()
+            self._wake.wait(max(PAUSE, rest))
+        with contextlib.suppress(Exception):
+            self._settle()
+            rest = self._deadline - time.monotonic()
+            self.outside.hash_some(time.monotonic() + (rest if self.declared else min(rest, HASHING_WAIT)))
+            self._settle()
+
+    def _settle(self) -> None:
+        """Find out of every new name, and after a new declaration of every stranger, what it is."""
+        given = self._run.given[len(self.declared) :]
+        if given:
+            self.declared += [Declared.of(used) for used in given]
+            self.outside.look_again()
+            for name in list(self.outside.files):
+                self._place(name)
+        while self._datasets and not self._late():
+            book, dataset = self._datasets.popleft()
+            book.names.update(known for name in evidence.listed(dataset) if (known := self._add(name)))
+        while self._news and not self._late():
+            self._place(self._news.popleft())
+        for name, found in list(self.outside.matched(self.declared)):
+            self._belongs(name, found, elsewhere=True)
+
+    def _late(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    def _place(self, name: str) -> None:
+        path = os.path.normpath(name) if "://" not in name else name
+        if self.declared:
+            for candidate in dict.fromkeys((path, self.outside.real(path))):
+                found = [(declared, file) for declared in self.declared for file in declared.inside(candidate)]
+                if found:
+                    self._belongs(name, found, elsewhere=False)
+                    return
+        self.outside.add(name, path)
+
+    def _belongs(self, name: str, found: list[tuple[Declared, str]], elsewhere: bool) -> None:
+        self.outside.forget(name)
+        self._where[name] = found
+        for declared, file in found:
+            declared.seen.add(file)
+            if elsewhere:
+                declared.elsewhere.add(file)
+
+    def _tell(self) -> None:
+        for key, book in list(self._loaders.items()):
+            self._take_over(book)
+            if book.loader() is None and self._loaders.get(key) is book:
+                del self._loaders[key]  # a script that makes one per epoch would leave us all of them
+        for name in self._trained_on.copy():
+            for declared, file in self._where.get(name, ()):
+                declared.trained.add(file)
+        for name, value in findings.tags(self).items():
+            if self._recorded.get(name) != value:
+                self._recorded[name] = value
+                self._run.set_tag(name, value)

@@ -1,0 +1,1 @@
+"""From the journals to MLflow: what sends them, and what a server refuses."""
