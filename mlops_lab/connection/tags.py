@@ -40,6 +40,9 @@ SEEN_ROLES = "mlops_lab.seen_roles"
 ENDED_BY = "mlops_lab.ended_by"
 """What ended a run that is not FINISHED: the exception's class, or ``SIGTERM``."""
 
+RESUMED = "mlops_lab.resumed"
+"""How often the run was gone on with after an end."""
+
 GIT_COMMIT = "mlflow.source.git.commit"
 GIT_BRANCH = "mlflow.source.git.branch"
 GIT_REMOTE = "mlflow.source.git.repoURL"

@@ -21,11 +21,12 @@ from .. import wire
 from ..connection.model import ConnectionState, LoginRequest
 from ..datasets.model import Catalogue
 from ..runs.model import Comparison, Experiment, RunPage
-from ..tracking.model import WaitingRun
+from ..tracking.projection.unsent import Preview
 from ..training.model import CellRequest, CellSource, Recipe
 from .server.comparison import ComparisonRequest
 from .server.connection import StartRequest
 from .server.environment import KernelEnvironment
+from .server.sending import SendRequest, Waiting
 
 DOCUMENTS: tuple[type[msgspec.Struct], ...] = (
     ConnectionState,
@@ -38,7 +39,9 @@ DOCUMENTS: tuple[type[msgspec.Struct], ...] = (
     KernelEnvironment,
     Experiment,
     RunPage,
-    WaitingRun,
+    Waiting,
+    SendRequest,
+    Preview,
     ComparisonRequest,
     Comparison,
 )

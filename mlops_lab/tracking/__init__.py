@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Block": "block",
-    "Preview": "unsent",
+    "Preview": "projection.unsent",
     "Progress": "model",
     "Run": "run",
     "SyncReport": "model",
     "WaitingRun": "model",
     "active_run": "run",
     "note_dataset": "data",
-    "preview": "unsent",
-    "sync": "synchronise",
+    "preview": "projection.unsent",
+    "sync": "projection.synchronise",
     "track": "block",
     "use_dataset": "data",
-    "waiting": "synchronise",
+    "waiting": "projection.synchronise",
 }
 
 __all__ = list(_WHERE)

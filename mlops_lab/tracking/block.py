@@ -13,27 +13,32 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import connection
 from ..connection import tags as names
 from ..connection.errors import ConnectionProblem, ExperimentClosed, NotConnected, Refused
 from ..errors import MlopsLabError
-from . import capture, screen, secrets
+from . import capture, identifiers, ranks, resuming, screen
 from .capture import construction
 from .errors import ELSEWHERE
 from .fluent import bridge as fluent
+from .gate import Gate, gate_for
 from .interrupts import Shield, Terminated, termination
+from .journal.remains import LeftOff
 from .journal.writer import Journal
-from .lineage import code as lineage
-from .lineage import environment, seen, system
+from .lineage import code, environment, seen, system
 from .literals import literals
 from .model import SCHEMA_VERSION, End, EndStatus, Start, sound
 from .options import TrackOptions
+from .printed import Printed
 from .projection.flusher import Keeper, Sender
 from .projection.projector import Projector
 from .run import Run, runs
 from .seeding import seed_everything
+
+if TYPE_CHECKING:
+    from ..datasets import UsedDataset
 
 FIRST_ANSWER = 5.0
 """Seconds that the server has to create the run before the body starts without it."""
@@ -56,6 +61,7 @@ def track(
     checkpoints: bool = True,
     cases: bool = True,
     capture: Sequence[str] | None = None,
+    resume: str | None = None,
 ) -> Block:
     """Track a block of code: ``with mlops_lab.track(experiment="brain", data=["brain@v2.0.0"]) as run: ...``.
 
@@ -82,6 +88,9 @@ def track(
         Keep one row per case of MONAI's metrics.
     capture
         Names of the captures that are on (see :data:`mlops_lab.tracking.capture.NAMES`); without it, all of them.
+    resume
+        Go on with this run (its name, or its id) instead of beginning one: its series go on where they ended, its
+        params stand, its status is that of this block in the end. `experiment` and `run_name` are not used then.
 
     Returns
     -------
@@ -93,12 +102,12 @@ def track(
     Raises
     ------
     MlopsLabError
-        On entry, before the body runs: unknown or corrupt data, an experiment that was deleted.
+        On entry, before the body runs: unknown or corrupt data, an experiment that was deleted, a privacy policy that
+        cannot be used, a run to resume that there is not.
     """
     options = TrackOptions(grad_norm, checkpoints, cases, None if capture is None else frozenset(capture))
-    return Block(
-        experiment, run_name, [data] if isinstance(data, str) else data, tags, params, seed, offline, options=options
-    )
+    versions = [data] if isinstance(data, str) else data
+    return Block(experiment, run_name, versions, tags, params, seed, offline, options=options, resume=resume)
 
 
 class Block:
@@ -115,7 +124,9 @@ class Block:
         offline: bool = False,
         source: str | None = None,
         options: TrackOptions | None = None,
+        resume: str | None = None,
     ) -> None:
+        self._resume = resume
         self._options = options or TrackOptions()
         self._experiment = experiment
         self._run_name = run_name
@@ -126,7 +137,8 @@ class Block:
         self._offline = offline
         self._source = source
         self._cells = 0
-        self._secrets: frozenset[str] = frozenset()
+        self._cells_folder = "cells"
+        self._printed: Printed | None = None
         self._run: Run | None = None
         self._pid = os.getpid()
 
@@ -149,40 +161,18 @@ class Block:
 
         capture.require(self._options.capture)
         used = [datasets.use(spec) for spec in self._data]
+        folder = _folder()
+        gate = gate_for(code.code_folder(code.notebook(), folder), identifiers.known(used))
         if self._seed is not None:
             seed_everything(self._seed)
-        folder = _folder()
-        parent = runs.current
-        self._offline = self._offline or (parent is not None and parent.offline)
-        start = Start(
-            schema_version=SCHEMA_VERSION,
-            run_key=uuid.uuid4().hex,
-            experiment=sound(self._experiment or self._habit([item.used.name for item in used], parent)),
-            run_name=sound(self._run_name or _two_words()),
-            time=int(time.time() * 1000),
-            user=sound(lineage.user()),
-            tags={sound(key): sound(value) for key, value in {**lineage.code_tags(folder), **self._tags}.items()},
-            offline=self._offline,
-            parent=parent.key if parent is not None else "",
-        )
-        self._journal = journal = Journal.create(start)
-        self._projector = projector = Projector(journal.folder, _server)
-        self._run = run = Run(journal, start, projector, self._options)
-        self._sender = Sender(projector)
-        run.attach(self._sender)
-        if folder is None:
-            run.notice("The folder that this code runs in was deleted, so the run does not name its commit.")
+        self._keeper: Keeper | None = None
+        self._sender: Sender | None = None
+        self._recording = ranks.records()
+        run = self._begin(gate, [item.used.name for item in used], folder)
         try:
-            for item in used:
-                run.note_dataset(item)
-                if item.notice:
-                    run.notice(item.notice)
-            environment.watch(run)
-            if seen.wanted(self._options):
-                seen.watch(run)
-            self._note_settings(run)
+            self._describe(run, used, folder)
             self._connect(run)
-            self._screen = screen.make()
+            self._screen = screen.make() if self._recording else screen.Nothing()
             self._screen.opened(run)
         except BaseException:
             self._abandon()
@@ -191,11 +181,82 @@ class Block:
         construction.arm()
         self._capture = capture.install(self._options.capture)
         runs.push(run)
-        metrics = system.SystemMetrics() if system.wanted(self._options) else None
-        self._keeper = Keeper(journal, run.drain, lambda: self._look(run, metrics))
-        self._keeper.start()
+        if gate.guard.policy.printed_output and self._recording:
+            self._printed = Printed()
+        if self._recording:
+            metrics = system.SystemMetrics() if system.wanted(self._options) else None
+            self._keeper = Keeper(self._journal, run.drain, lambda: self._look(run, metrics))
+            self._keeper.start()
         termination.enter()
         return run
+
+    def _begin(self, gate: Gate, data: list[str], folder: Path | None) -> Run:
+        """Begin the journal of a run, or go on with one; a process that does not record gets a run without one."""
+        parent = runs.current
+        self._offline = self._offline or (parent is not None and parent.offline)
+        tags = gate.tags({**code.code_tags(folder), **self._tags})
+        start = Start(
+            schema_version=SCHEMA_VERSION,
+            run_key=uuid.uuid4().hex,
+            experiment=sound(self._experiment or self._habit(data, parent)),
+            run_name=sound(self._run_name or _two_words()),
+            time=int(time.time() * 1000),
+            user=sound(code.user()),
+            tags=tags,
+            offline=self._offline,
+            parent=parent.key if parent is not None else "",
+        )
+        if not self._recording:
+            self._run = run = ranks.silent_run(start, self._options)
+            return run
+        if self._resume is not None:
+            self._journal, start, left = resuming.resume(self._resume, start)
+        else:
+            start, left = gate.start(start), None
+            self._journal = Journal.create(start)
+        self._projector = projector = Projector(self._journal.folder, _server)
+        self._run = run = Run(self._journal, start, projector, self._options, gate)
+        self._sender = Sender(projector)
+        run.attach(self._sender)
+        if left is not None:
+            self._go_on(run, start, left, tags)
+        return run
+
+    def _go_on(self, run: Run, start: Start, left: LeftOff, tags: dict[str, str]) -> None:
+        run.steps.update(left.steps)
+        run.params.update(left.params)
+        times = int(left.tags.get(names.RESUMED, start.tags.get(names.RESUMED, "0"))) + 1
+        self._cells_folder = f"cells/resumed_{times}"
+        self._cells = 1  # the run's cell.py is that of its beginning
+        begun_at, goes_on_at = (known.get(names.GIT_COMMIT, "") for known in ({**start.tags, **left.tags}, tags))
+        if begun_at and goes_on_at and begun_at != goes_on_at:
+            run.notice(
+                f"The run was begun at commit {begun_at[:8]} and goes on at {goes_on_at[:8]}: two codes, one run."
+            )
+        run.set_tags({**tags, names.RESUMED: str(times)})
+
+    def _describe(self, run: Run, used: list[UsedDataset], folder: Path | None) -> None:
+        """Record what is known before the body runs."""
+        if folder is None:
+            run.notice("The folder that this code runs in was deleted, so the run does not name its commit.")
+        for item in used:
+            run.note_dataset(item)
+            if item.notice:
+                run.notice(item.notice)
+        if self._recording:
+            environment.watch(run)
+            if seen.wanted(self._options):
+                seen.watch(run)
+            if run.gate is not None and run.gate.guard.policy.uncommitted_changes and folder is not None:
+                patch = code.uncommitted_changes(folder)
+                if patch:
+                    run.log_text(patch, "lineage/uncommitted.patch")
+        run.log_params(self._params)
+        if self._seed is not None:
+            run.note_param("seed", self._seed)
+        source = self._source if self._source is not None else _current_cell()
+        if source is not None:
+            self.add_cell(source)
 
     def _look(self, run: Run, metrics: system.SystemMetrics | None) -> None:
         try:
@@ -208,18 +269,12 @@ class Block:
         """Record the source and the literals of one more cell of this block."""
         assert self._run is not None
         self._cells += 1
-        source = self._masked(source)
-        self._run.log_text(source, "cell.py" if self._cells == 1 else f"cells/cell_{self._cells}.py")
+        source = self._run.gate.source(source) if self._run.gate is not None else source
+        if not source:
+            return  # the policy blocks what is in it
+        self._run.log_text(source, "cell.py" if self._cells == 1 else f"{self._cells_folder}/cell_{self._cells}.py")
         for name, value in literals(source).items():
             self._run.note_param(name, value)
-
-    def _masked(self, source: str) -> str:
-        assert self._run is not None
-        text, values = secrets.mask_source(source)
-        self._secrets |= values
-        if text != source:
-            self._run.notice(secrets.NOTICE)
-        return text
 
     def close(self, error: BaseException | None = None) -> None:
         """End the run with the status that `error` asks for, and send what is left for a few seconds."""
@@ -235,52 +290,61 @@ class Block:
             shield.wait(run.come_to_end)
             if not shield.wait(lambda: run.drain(wait=True)):
                 run.notice("The last values were not waited for; some of them may be missing.")
-            if error is not None and status == "FAILED":
-                with contextlib.suppress(Exception):  # an error whose own text fails; the status is what matters
-                    self._log_traceback(run, error)
-            if error is not None and status != "FINISHED":
-                run.set_tag(names.ENDED_BY, _reason(error))
-            end = End(status, self._journal.now())
-            if not self._journal.append_last(end):
-                self._projector.last_words = [end]
-            self._journal.close()
-            # The run is safe from here on; what follows may wait for a server, and may be given up.
-            shield.wait(lambda: self._fluent.release(status))
-            shield.wait(self._keeper.stop)
-            if not self._offline:
-                shield.wait(lambda: self._sender.finish(LAST_ANSWER))
-                self._sender.let_go()
-                self._say_what_is_left(run)
+            if self._recording:
+                self._end(run, shield, status, error)
+            else:
+                shield.wait(lambda: self._fluent.release(status))
             run.finish(status)
         self._screen.closed(run)
         termination.leave()
 
-    def _log_traceback(self, run: Run, error: BaseException) -> None:
-        text = "".join(traceback.format_exception(error))
-        run.log_text(secrets.mask_text(text, self._secrets), "traceback.txt")
+    def _end(self, run: Run, shield: Shield, status: EndStatus, error: BaseException | None) -> None:
+        """Write what the run ends with, and send it."""
+        with contextlib.suppress(Exception):  # an error whose own text fails; the status is what matters
+            self._say_the_end(run, status, error)
+        if not shield.wait(run.finish_screening):
+            run.notice("Some files were not looked through for identifiers yet; %mlops_sync does it and sends them.")
+        end = End(status, self._journal.now())
+        if not self._journal.append_last(end):
+            self._projector.last_words = [end]
+        self._journal.close()
+        # The run is safe from here on; what follows may wait for a server, and may be given up.
+        shield.wait(lambda: self._fluent.release(status))
+        assert self._keeper is not None
+        assert self._sender is not None
+        sender = self._sender
+        shield.wait(self._keeper.stop)
+        if not self._offline:
+            shield.wait(lambda: sender.finish(LAST_ANSWER))
+            sender.let_go()
+            self._say_what_is_left(run, sender)
 
-    def _say_what_is_left(self, run: Run) -> None:
+    def _say_the_end(self, run: Run, status: EndStatus, error: BaseException | None) -> None:
+        printed = self._printed.close() if self._printed is not None else ""
+        if printed:
+            run.log_text(printed, "output.txt")
+        if run.gate is not None and run.gate.guard.policy.notebook_snapshot:
+            path = code.notebook()
+            if path is not None and path.exists():
+                run.log_artifact(path, "notebook")
+        if error is not None and status != "FINISHED":
+            run.set_tag(names.ENDED_BY, _reason(error))
+            if status == "FAILED":
+                run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
+
+    def _say_what_is_left(self, run: Run, sender: Sender) -> None:
         if self._projector.position.complete or run.run_id is None:
             return
-        problem = self._sender.problem
+        problem = sender.problem
         run.notice(
             f"Part of the run is still on this computer: {problem.message if problem else 'the server is slow.'} "
             "It is sent when the server takes it, or with %mlops_sync."
         )
 
-    def _note_settings(self, run: Run) -> None:
-        params = secrets.mask_values(self._params)
-        if params != self._params:
-            run.notice(secrets.NOTICE)
-        run.log_params(params)
-        if self._seed is not None:
-            run.note_param("seed", self._seed)
-        source = self._source if self._source is not None else _current_cell()
-        if source is not None:
-            self.add_cell(source)
-
     def _connect(self, run: Run) -> None:
         """Create the run on the server now, or say that it stays here for the time being."""
+        if self._sender is None:
+            return
         if self._offline:
             run.notices.append(
                 "Offline: the run is kept on this computer until you send it with %mlops_sync or mlops-lab sync."
@@ -299,8 +363,13 @@ class Block:
 
     def _abandon(self) -> None:
         """Refused or interrupted before the body: no run may stay RUNNING, and one that nobody saw leaves no trace."""
+        if self._sender is None:
+            return
         self._journal.append(End("KILLED", self._journal.now()))
         self._journal.close()
+        if self._resume is not None:
+            self._projector.release()  # what it was before is sent by the next sync
+            return
         if self._projector.position.run_id:
             self._sender.start()
             self._sender.finish(FIRST_ANSWER)
@@ -350,7 +419,7 @@ def _reason(error: BaseException) -> str:
 
 def _current_cell() -> str | None:
     """Give the source of the notebook cell that runs now; None outside of IPython."""
-    shell = lineage.shell()
+    shell = code.shell()
     history = getattr(getattr(shell, "history_manager", None), "input_hist_raw", None)
     return history[-1] if history else None
 

@@ -61,6 +61,12 @@ class NoExperimentName(TrackingError):
     code = "no_experiment_name"
 
 
+class NotScreened(TrackingError):
+    """Files of a run cannot be looked through for identifiers, so they stay on this computer."""
+
+    code = "not_screened"
+
+
 class NoActiveRun(TrackingError):
     """Something was asked of the current run, and no block is open."""
 
@@ -72,6 +78,13 @@ class NoSuchRun(TrackingError):
 
     code = "no_such_run"
     http_status = 404
+
+
+class RunIsOpen(TrackingError):
+    """A run is to be resumed whose block is open still."""
+
+    code = "run_is_open"
+    http_status = 409
 
 
 class NoSuchCapture(TrackingError):

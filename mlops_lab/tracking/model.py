@@ -86,6 +86,15 @@ class Artifact(msgspec.Struct, tag="artifact", tag_field="record"):
     """Folder on the server, empty for the run's top."""
 
 
+class Staged(msgspec.Struct, tag="staged", tag_field="record"):
+    """A file that was copied beside the journal and is still to be looked through; an :class:`Artifact` follows."""
+
+    file: str
+    """Path of the copy, relative to the journal's folder."""
+    name: str
+    folder: str = ""
+
+
 class End(msgspec.Struct, tag="end", tag_field="record"):
     """The run is over."""
 
@@ -106,7 +115,7 @@ class Resume(msgspec.Struct, tag="resume", tag_field="record"):
     time: int
 
 
-Record = Start | Metric | Param | Tag | Input | Artifact | End | Resume
+Record = Start | Metric | Param | Tag | Input | Artifact | Staged | End | Resume
 
 
 class Thinned(msgspec.Struct):
@@ -192,6 +201,10 @@ class WaitingRun(msgspec.Struct):
     experiment: str
     reason: str
     """Why its experiment does not take it, and what to do; empty where it only waits for its turn."""
+    started: int = 0
+    """Milliseconds since 1970, UTC."""
+    offline: bool = False
+    """The user asked to keep it here until told otherwise."""
 
 
 class SyncedRun(msgspec.Struct):

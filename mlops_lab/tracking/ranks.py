@@ -35,7 +35,7 @@ def records() -> bool:
 
 def silent_run(start: Start, options: TrackOptions) -> Run:
     """Give a run that takes everything and records nowhere."""
-    return Run(_Nowhere(), start, None, options)
+    return Run(_Nowhere(), start, None, options, None)
 
 
 class _Nowhere(Journal):

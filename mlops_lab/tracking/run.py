@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +13,12 @@ import msgspec
 from .. import wire
 from ..connection import tags as names
 from ..datasets.model import DataUsed
-from .errors import NoActiveRun
+from . import identifiers, screening
+from .active import active_run as active_run
+from .active import required_run as required_run
+from .active import runs as runs
+from .deferred import Deferred, Reader
+from .gate import DOCUMENT, FINDINGS, Gate
 from .journal.writer import QUARANTINE, Journal
 from .model import (
     LARGEST_STEP,
@@ -29,11 +31,13 @@ from .model import (
     Quarantined,
     Record,
     RunState,
+    Staged,
     Start,
     Tag,
     sound,
 )
 from .options import TrackOptions
+from .screening import Screening
 
 if TYPE_CHECKING:
     from ..datasets import UsedDataset
@@ -46,9 +50,6 @@ LONGEST_PARAM = 6000
 _encoder = msgspec.json.Encoder()
 
 _Book = TypeVar("_Book")
-
-Reader = Callable[[bool], float | None]
-"""Reads a value that is still on a device; False: only if it has arrived, True: wait for it."""
 
 
 class Run:
@@ -68,6 +69,12 @@ class Run:
         The dataset versions that it was told to use: what a run records of them, and where they are.
     options
         What it was asked to record.
+    gate
+        Screens what is recorded; None for a process that records nowhere.
+    start
+        The first record of its journal.
+    steps, params
+        The last step of every series, and every param, as far as they are recorded.
     facts
         What the live line shows besides metrics, e.g. ``"epoch"``; whoever knows it sets it.
     """
@@ -77,9 +84,11 @@ class Run:
         journal: Journal,
         start: Start,
         projector: Projector | None,
-        options: TrackOptions = TrackOptions(),  # noqa: B008, it is frozen
+        options: TrackOptions,
+        gate: Gate | None,
     ) -> None:
         self.options = options
+        self.gate = gate
         self.facts: dict[str, Any] = {}
         self.key = start.run_key
         self.name = start.run_name
@@ -91,19 +100,23 @@ class Run:
         self.notices: list[str] = []
         self.folder = journal.folder
         self._journal = journal
-        self._start = start
+        self.start = start
         self._projector = projector
         self._sender: Sender | None = None
         self._began = time.monotonic()
         self._duration: float | None = None
-        self._steps: dict[str, int] = {}
+        self.steps: dict[str, int] = {}
+        self.params: dict[str, str] = {}
         self._last: dict[str, float] = {}
-        self._params: dict[str, str] = {}
-        self._pending: deque[tuple[str, int, int, Reader]] = deque()
-        self._draining = threading.Lock()
+        self._deferred = Deferred(self._write, journal.note_unread, self.notice)
         self._books: dict[str, Any] = {}
         self._endings: list[Callable[[], None]] = []
+        self._observers: list[Callable[[str, float], None]] = []
         self.failure: BaseException | None = None
+        self._screening: Screening | None = None
+        if gate is not None:
+            self._screening = Screening(journal.folder, gate, self._write_record, self.notice)
+            screening.note_origin(journal.folder, gate.folder, self.given)
 
     @property
     def run_id(self) -> str | None:
@@ -118,12 +131,19 @@ class Run:
         position = self._projector.position
         return f"{position.uri}/#/experiments/{position.experiment_id}/runs/{position.run_id}"
 
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The last value of every metric."""
+        return self._last
+
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
         """Record one point; without `step` the points of one name are counted from 1.
 
         What is no number is not recorded and named in a notice: a training is not worth ending for it.
         """
-        name = sound(name)
+        name = self._named(name)
+        if not name:
+            return
         try:
             number = float(value)
         except Exception:
@@ -133,8 +153,8 @@ class Run:
         if step is not None and whole is None:
             self.notice(f"The step {_short(step)} of {name} is no step that MLflow takes; the points were counted.")
         if whole is None:
-            whole = self._steps.get(name, 0) + 1
-        self._steps[name] = whole
+            whole = self.steps.get(name, 0) + 1
+        self.steps[name] = whole
         self._write(name, number, whole, self._journal.now())
 
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
@@ -144,16 +164,17 @@ class Run:
 
     def log_deferred(self, name: str, read: Reader) -> None:
         """Record one point whose value is still on its way from a device."""
-        name = sound(name)
-        step = self._steps[name] = self._steps.get(name, 0) + 1
-        self._pending.append((name, step, self._journal.now(), read))
-        self._journal.note_unread(len(self._pending))
+        name = self._named(name)
+        if not name:
+            return
+        step = self.steps[name] = self.steps.get(name, 0) + 1
+        self._deferred.put(name, step, self._journal.now(), read)
 
     def log_param(self, name: str, value: Any) -> None:
         """Record one setting."""
         name = sound(name)
-        self._params[name] = text = _text(value)[:LONGEST_PARAM]
-        self._append(Param(name, text))
+        self.params[name] = text = _text(value)[:LONGEST_PARAM]
+        self.record(Param(name, text))
 
     def log_params(self, values: Mapping[str, Any]) -> None:
         """Record several settings."""
@@ -162,12 +183,12 @@ class Run:
 
     def note_param(self, name: str, value: Any) -> None:
         """Record a setting that was seen rather than told; the first value of a name stands."""
-        if sound(name) not in self._params:
+        if sound(name) not in self.params:
             self.log_param(name, value)
 
     def set_tag(self, name: str, value: Any) -> None:
         """Set one tag."""
-        self._append(Tag(sound(name), _text(value)))
+        self.record(Tag(sound(name), _text(value)))
 
     def set_tags(self, values: Mapping[str, Any]) -> None:
         """Set several tags."""
@@ -191,12 +212,28 @@ class Run:
 
     def log_text(self, text: str, name: str) -> None:
         """Upload `text` as the artifact `name`, e.g. ``"notes/remarks.txt"``."""
-        folder, _, leaf = name.rpartition("/")
-        if self._over():
+        folder, _, leaf = sound(name).rpartition("/")
+        leaf, folder = self._place(leaf, folder)
+        if not leaf or self._over():
             return
-        staged = self._journal.stage_text(text, sound(leaf))
+        staged = self._journal.stage_text(text, leaf)
         if staged is not None:
-            self._append(Artifact(staged, sound(leaf), sound(folder)))
+            self.hand_over(Staged(staged, leaf, folder))
+
+    def hand_over(self, staged: Staged) -> None:
+        """Have a file that lies beside the journal looked through for identifiers, and uploaded then."""
+        if self._screening is not None and not self._over():
+            self._screening.put(staged)
+
+    def record(self, record: Record) -> None:
+        """Write a record to the journal, screened."""
+        screened = self.gate.record(record) if self.gate is not None else record
+        if screened is not None:
+            self._write_record(screened)
+
+    def observe(self, told: Callable[[str, float], None]) -> None:
+        """Have `told` called with name and value of every point that is recorded from now on; it has to be quick."""
+        self._observers.append(told)
 
     def note_dataset(self, used: UsedDataset, context: str = "training") -> None:
         """Record that the run was given a dataset version: tags, and MLflow's dataset input."""
@@ -207,12 +244,15 @@ class Run:
 
         self.data.append(data)
         self.given.append(used)
+        if self.gate is not None:
+            self.gate.learn(identifiers.known([used]))
+            screening.note_origin(self.folder, self.gate.folder, self.given)
         self.set_tag(names.DATA, wire.encode(self.data).decode())
         self.set_tag(names.data_version(data.name), data.version)
         self.set_tag(names.data_md5(data.name), data.md5)
         source_type, source = source_of(used)
         tags = {"mlflow.data.context": context, "mlops_lab.version": data.version, "mlops_lab.revision": data.revision}
-        self._append(
+        self.record(
             Input(data.name, digest(data), source_type, source, {key: value for key, value in tags.items() if value})
         )
 
@@ -226,6 +266,8 @@ class Run:
         if self._projector is not None and self._projector.position.quarantined:
             notices.append(refused_entries(self.folder, self._projector.position.quarantined))
         notices.extend(self._journal.troubles())
+        if self.gate is not None and (sentence := self.gate.sentence()):
+            notices.append(sentence)
         elapsed = time.monotonic() - self._began if self._duration is None else self._duration
         return Progress(
             state=self.status,
@@ -243,7 +285,9 @@ class Run:
 
     def notice(self, sentence: str) -> None:
         """Tell the user something about this run, once."""
-        if sentence not in self.notices:
+        if self.gate is not None:
+            sentence = self.gate.text(sentence, where="a notice")
+        if sentence and sentence not in self.notices:
             self.notices.append(sentence)
 
     def attach(self, sender: Sender) -> None:
@@ -282,30 +326,40 @@ class Run:
 
     def drain(self, wait: bool = False) -> None:
         """Write the device values that have arrived, in order; with `wait`, all of them."""
-        with self._draining:
-            while self._pending:
-                name, step, when, read = self._pending[0]
-                try:
-                    value = read(wait)
-                except RuntimeError:  # the device failed; the run must still come to its end
-                    self._pending.popleft()
-                    self.notice("Some values could not be read back from the device that computed them.")
-                    continue
-                if value is None:
-                    return
-                self._pending.popleft()
-                self._write(name, value, step, when)
-                self._journal.note_unread(len(self._pending))
+        self._deferred.drain(wait)
+
+    def finish_screening(self) -> None:
+        """Wait until every file has been looked through, and record what was found in this run."""
+        if self._screening is None or self.gate is None:
+            return
+        self._screening.finish()
+        if sentence := self.gate.sentence():
+            self.set_tag(FINDINGS, sentence)
+            folder, _, name = DOCUMENT.rpartition("/")
+            staged = self._journal.stage_text(self.gate.document(), name)
+            if staged is not None:
+                self._write_record(Artifact(staged, name, folder))
+        screening.forget_origin(self.folder)
 
     def _stage(self, source: Path, folder: str) -> None:
-        if self._over():
+        name, folder = self._place(sound(source.name), sound(folder))
+        if not name or self._over():
             return
-        name = sound(source.name)
         staged = self._journal.stage(source, name)
         if staged is not None:
-            self._append(Artifact(staged, name, sound(folder)))
+            self.hand_over(Staged(staged, name, folder))
 
-    def _append(self, record: Record) -> None:
+    def _named(self, name: str) -> str:
+        return self.gate.name(sound(name)) if self.gate is not None else sound(name)
+
+    def _place(self, name: str, folder: str) -> tuple[str, str]:
+        """Give the name and the folder of an artifact as they may be recorded; an empty name where they may not."""
+        if self.gate is None:
+            return name, folder
+        placed = self.gate.path(folder)
+        return (self.gate.name(name), placed) if placed or not folder else ("", "")
+
+    def _write_record(self, record: Record) -> None:
         if not self._over():
             self._journal.append(record)
 
@@ -324,6 +378,8 @@ class Run:
             return
         self._last[name] = value
         self._journal.write(_encoder.encode(Metric(name, wire.to_number(value), step, when)) + b"\n")
+        for told in self._observers:
+            told(name, value)
 
 
 def refused_entries(folder: Path, count: int) -> str:
@@ -360,75 +416,3 @@ def _text(value: Any) -> str:
 def _short(value: Any) -> str:
     text = _text(value)
     return text if len(text) <= 40 else f"{text[:40]}…"
-
-
-class ActiveRuns:
-    """The open blocks of this process.
-
-    What is captured in a thread goes to the innermost block that was opened in it. A thread without one (a loader's,
-    autograd's, the user's own) belongs to the innermost block of the main thread, else to the only open one.
-    """
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._stacks: dict[int, list[Run]] = {}
-        self._shared: Run | None = None
-
-    @property
-    def current(self) -> Run | None:
-        """The run that the calling thread records to."""
-        own = self._stacks.get(threading.get_ident())
-        return own[-1] if own else self._shared
-
-    def push(self, run: Run) -> None:
-        """Make `run` the current one of this thread."""
-        with self._guard:
-            thread = threading.get_ident()
-            # Lists are replaced, never changed: `current` reads them without the lock.
-            self._stacks[thread] = [*self._stacks.get(thread, ()), run]
-            self._share()
-
-    def remove(self, run: Run) -> None:
-        """Take `run` out, whichever thread opened it."""
-        with self._guard:
-            for thread, stack in list(self._stacks.items()):
-                left = [other for other in stack if other is not run]
-                if left:
-                    self._stacks[thread] = left
-                else:
-                    del self._stacks[thread]
-            self._share()
-
-    def clear(self) -> None:
-        """Forget every run; their processes are not ours."""
-        self._guard = threading.Lock()
-        self._stacks = {}
-        self._shared = None
-
-    def _share(self) -> None:
-        main = self._stacks.get(threading.main_thread().ident or 0)
-        known = [run for stack in self._stacks.values() for run in stack]
-        self._shared = main[-1] if main else known[0] if len(known) == 1 else None
-
-
-runs = ActiveRuns()
-os.register_at_fork(after_in_child=runs.clear)
-
-
-def active_run() -> Run | None:
-    """Give the run of the innermost open block, or None outside of one."""
-    return runs.current
-
-
-def required_run() -> Run:
-    """Give the run of the innermost open block.
-
-    Raises
-    ------
-    NoActiveRun
-        Outside of a block.
-    """
-    run = runs.current
-    if run is None:
-        raise NoActiveRun("No run is open here.", "Start the cell with %%mlops_track, or use mlops_lab.track().")
-    return run

@@ -23,6 +23,19 @@ class Screen(Protocol):
         """The run has its final status."""
 
 
+class Nothing:
+    """For a process that records nowhere: the one that records says what there is to say."""
+
+    def opened(self, run: Run) -> None:
+        """See :class:`Screen`."""
+
+    def changed(self, run: Run) -> None:
+        """See :class:`Screen`."""
+
+    def closed(self, run: Run) -> None:
+        """See :class:`Screen`."""
+
+
 class Lines:
     """Notices as lines on standard error, each once: for scripts, where a clean run needs no words."""
 

@@ -237,7 +237,7 @@ def test_a_thinner_that_is_killed_at_any_moment_takes_nothing_that_stays(
     written.append(Param("lr", "0.1"))
     generator = random.Random(7)
     for deaths in range(200):
-        pid = nursery.start("from mlops_lab.tracking import retention; retention.free_up()")
+        pid = nursery.start("from mlops_lab.tracking.journal import retention; retention.free_up()")
         time.sleep(generator.uniform(0, 0.1 + 0.01 * deaths))
         kill(pid)
         if nursery.wait() == 0:

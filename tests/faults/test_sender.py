@@ -65,7 +65,8 @@ def runs_in(server: TrackingServer, experiment: str) -> list[str]:
 
 
 SEND = """
-from mlops_lab.tracking import batches, sync
+from mlops_lab.tracking import sync
+from mlops_lab.tracking.projection import batches
 batches.ENTRIES_PER_BATCH = 100
 said = sync()
 assert all(run.status == "sent" for run in said.runs), said

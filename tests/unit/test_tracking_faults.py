@@ -97,7 +97,7 @@ def test_a_run_whose_disk_is_full_ends_as_it_ended(server: TrackingServer, exper
     # A limit on the size of files refuses the write as a full disk does, and no reserve helps against it.
     program = f"""
 import os, resource, signal, mlops_lab
-from mlops_lab.tracking import journal
+from mlops_lab.tracking.journal import writer as journal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with mlops_lab.track(experiment={experiment!r}) as run:
     run.log_metric("m", 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tests.unit.journal_readings import block, params
 def _armed(mlops_home: Path) -> Iterator[None]:
     """Seeds are remembered, as from ``%load_ext mlops_lab`` on; the random numbers of other tests are not touched."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    torch.manual_seed(67280421310721)  # what it begins with
     seeds.arm()
     yield
     seeds.disarm()
@@ -91,6 +93,17 @@ def test_a_seed_of_64_bits_is_the_same_for_numpy() -> None:
     assert "seed.numpy" not in told(run)
 
 
+def test_a_seed_that_was_drawn_anew_takes_the_place_of_the_one_that_was_given() -> None:
+    set_determinism(seed=7)
+    set_determinism(seed=None)
+    assert trained() == {"seed": str(torch.initial_seed()), "deterministic": "False"}
+
+
+def test_a_function_that_seeds_can_still_be_given_to_spawned_workers() -> None:
+    for function in (torch.manual_seed, torch.random.manual_seed, random.seed, np.random.seed):
+        assert pickle.loads(pickle.dumps(function)) is function
+
+
 def test_algorithms_that_are_told_to_be_deterministic() -> None:
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(0)
@@ -117,7 +130,7 @@ with track(experiment="seeds", offline=True) as run:
     random.seed(22)
     layer = torch.nn.Linear(1, 1)
     layer(torch.ones(1, 1)).sum().backward()
-print({name: value for name, value in run._params.items() if name.startswith("seed")})
+print({name: value for name, value in run.params.items() if name.startswith("seed")})
 random.seed(1)
 assert random.seed.__self__ is random._inst
 """
@@ -129,7 +142,7 @@ assert random.seed.__self__ is random._inst
 def test_arming_imports_nothing_and_waits_for_the_libraries() -> None:
     program = """
 import sys
-from mlops_lab.tracking.capture import seeds
+from mlops_lab.tracking.capture.torch import seeds
 seeds.arm()
 assert not {"torch", "numpy"} & set(sys.modules)
 import random, numpy, torch

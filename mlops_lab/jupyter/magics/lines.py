@@ -111,11 +111,13 @@ class LineMagics:
         options.add_argument("--experiment", metavar="NAME")
         options.add_argument("--preview", metavar="RUN", nargs="?", const="")
         chosen = options.read(line)
-        from ...tracking import preview, sync
-
         if chosen.preview is not None:
-            print("\n\n".join(map(str, preview(chosen.preview))) or "Nothing waits on this computer.")
+            from .preview import show_preview
+
+            show_preview(chosen.preview)
             return
+        from ...tracking import sync
+
         print(sync(experiment=chosen.experiment))
 
 

@@ -70,6 +70,7 @@ def track_options(magic: str) -> Options:
     options.add_argument("--tag", metavar="K=V", action="extend", nargs="+", type=pair, default=[], dest="tags")
     options.add_argument("--seed", metavar="S", type=int)
     options.add_argument("--offline", action="store_true")
+    options.add_argument("--resume", metavar="RUN")
     options.add_argument("--grad-norm", action="store_true")
     options.add_argument("--no-checkpoints", action="store_false", dest="checkpoints")
     options.add_argument("--no-cases", action="store_false", dest="cases")

@@ -38,6 +38,7 @@ class MlopsLab(ExtensionApp):
             ("experiments", runs.ExperimentsHandler),
             ("runs", runs.RunsHandler),
             ("waiting", runs.WaitingHandler),
+            ("waiting/preview", runs.PreviewHandler),
             ("comparison", comparison.ComparisonHandler),
         ]
         routes.append(("(?:.*)", NotFoundHandler))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tornado.web import authenticated
 
+from ...tracking.errors import NoSuchRun
 from .base import BadRequest, LabHandler
+from .sending import Sending, SendRequest, Waiting
 
 
 class ExperimentsHandler(LabHandler):
@@ -47,10 +49,41 @@ class RunsHandler(LabHandler):
 
 
 class WaitingHandler(LabHandler):
-    """``mlops-lab/waiting``: the runs that are on this computer and that nobody is sending, oldest first."""
+    """``mlops-lab/waiting``: the runs that are on this computer and that nobody is sending; POST sends them."""
 
     @authenticated
     async def get(self) -> None:
+        self.answer(await self._state())
+
+    @authenticated
+    async def post(self) -> None:
+        chosen = self.body(SendRequest).runs
+        if any(not key.isalnum() for key in chosen):
+            raise BadRequest("A run is asked for by its key.", "Reload the page and choose the run again.")
+        await self.off_loop(self.broker.server)  # says it where nobody is logged in
+        self._sending.start(chosen)
+        self.answer(await self._state())
+
+    @property
+    def _sending(self) -> Sending:
+        sending: Sending = self.settings.setdefault("mlops_lab_sending", Sending())
+        return sending
+
+    async def _state(self) -> Waiting:
         from ...tracking import waiting
 
-        self.answer({"runs": await self.off_loop(waiting)})
+        return self._sending.state(await self.off_loop(waiting))
+
+
+class PreviewHandler(LabHandler):
+    """``mlops-lab/waiting/preview?run=KEY``: what would be sent of one run."""
+
+    @authenticated
+    async def get(self) -> None:
+        from ...tracking import preview
+
+        key = self.get_query_argument("run")
+        found = await self.off_loop(lambda: [one for one in preview(key) if one.run_key == key])
+        if not found:
+            raise NoSuchRun("Nothing of this run waits on this computer any more.", "It was sent meanwhile.")
+        self.answer(found[0])

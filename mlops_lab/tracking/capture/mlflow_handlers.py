@@ -134,7 +134,7 @@ class _Client:
         for given in datasets or ():
             data = given.dataset
             tags = {tag.key: tag.value for tag in given.tags or ()}
-            self._run._append(Input(data.name, data.digest, data.source_type, data.source, tags))
+            self._run.record(Input(data.name, data.digest, data.source_type, data.source, tags))
             self.shown.inputs.dataset_inputs.append(given)
 
     def set_terminated(self, run_id: str, *args: Any, **rest: Any) -> None:

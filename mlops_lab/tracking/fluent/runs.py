@@ -122,7 +122,7 @@ class Held:
 
     def log_param(self, key: str, value: Any) -> None:
         """Set a param; like at the server, the first value of a name stands."""
-        first = self.run._params.get(key)
+        first = self.run.params.get(key)
         if first is None:
             self.run.log_param(key, value)
         elif first != sound(value)[:LONGEST_PARAM]:
@@ -139,7 +139,7 @@ class Held:
 
     def log_input(self, given: Input) -> None:
         """Record a dataset that the run was given."""
-        self.run._append(given)
+        self.run.record(given)
 
     def rename(self, name: str) -> None:
         """Give the run another name."""
@@ -216,9 +216,11 @@ class Child(Held):
             offline=block.run.offline,
             parent=parent.run.key if parent is not None else "",
         )
+        gate = block.run.gate
+        start = gate.start(start) if gate is not None else start
         journal = Journal.create(start)
         projector = Projector(journal.folder, _server)
-        child = cls(Run(journal, start, projector, block.run.options), lambda: block.uri, journal, projector)
+        child = cls(Run(journal, start, projector, block.run.options, gate), lambda: block.uri, journal, projector)
         if not block.run.offline:
             child._connect(ask)
         child._keeper.start()

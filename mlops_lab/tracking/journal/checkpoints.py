@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ...wire import Number
-from ..model import Artifact
+from ..model import Staged
 
 PLACE = "checkpoints"
 """Folder of the files in the run's folder, and among the run's artifacts."""
@@ -53,7 +53,7 @@ class Index(msgspec.Struct):
     files: list[Entry] = []
 
 
-def hand_over(folder: Path, index: Index) -> list[Artifact]:
+def hand_over(folder: Path, index: Index) -> list[Staged]:
     """Give each kept file a folder of its own under the name that it is to have, and write the index beside them.
 
     Parameters
@@ -63,7 +63,7 @@ def hand_over(folder: Path, index: Index) -> list[Artifact]:
 
     Returns
     -------
-    list of Artifact
+    list of Staged
         The records that have them uploaded.
     """
     found = []
@@ -72,13 +72,13 @@ def hand_over(folder: Path, index: Index) -> list[Artifact]:
         with contextlib.suppress(FileNotFoundError):  # it was moved before
             target.parent.mkdir(mode=0o700, exist_ok=True)
             os.rename(folder / entry.file, target)
-        found.append(Artifact(target.relative_to(folder).as_posix(), entry.name, PLACE))
+        found.append(Staged(target.relative_to(folder).as_posix(), entry.name, PLACE))
         entry.file = ""
     (folder / PLACE / INDEX).write_bytes(msgspec.json.encode(index))
-    return [*found, Artifact(f"{PLACE}/{INDEX}", INDEX, PLACE)] if found else []
+    return [*found, Staged(f"{PLACE}/{INDEX}", INDEX, PLACE)] if found else []
 
 
-def left_behind(folder: Path) -> list[Artifact]:
+def left_behind(folder: Path) -> list[Staged]:
     """Give the records of the checkpoints that a process left in a run's folder when it died.
 
     Only of files that are what they were when they were saved: a hard link may have been written to since.

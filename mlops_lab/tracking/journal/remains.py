@@ -84,6 +84,7 @@ class LeftOff:
     steps: dict[str, int] = field(default_factory=dict)
     """Last step of every series."""
     params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 def left_off(folder: Path) -> LeftOff:
@@ -97,6 +98,8 @@ def left_off(folder: Path) -> LeftOff:
             left.steps[record.key] = record.step
         elif isinstance(record, Param):
             left.params.setdefault(record.key, record.value)
+        elif isinstance(record, Tag):
+            left.tags[record.key] = record.value
     return left
 
 

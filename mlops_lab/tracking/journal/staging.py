@@ -18,8 +18,8 @@ from typing import Literal, NamedTuple, cast, get_args
 from ..model import FileRole
 from .folders import STAGED
 
-Mark = Literal["sent", "superseded", "thinned"]
-"""Why a copy is gone: the server has it, or a newer one takes its place, or it was given up for want of room."""
+Mark = Literal["sent", "superseded", "thinned", "blocked"]
+"""Why a copy is gone: sent, replaced by a newer one, given up for want of room, or not allowed to leave."""
 
 _CLONE = 0x40049409
 """Linux' request to share the blocks of another file (Btrfs, XFS), which costs neither time nor room."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +15,7 @@ from ..errors import NoExperimentName, ParentFirst
 from ..journal import folders, remains, retention, segments
 from ..journal.retention import clear_old as clear_old
 from ..model import Start, SyncedRun, SyncReport, WaitingRun
+from ..screening import screen_what_is_left
 from .flusher import unforeseen
 from .projector import Projector
 
@@ -31,7 +32,8 @@ def pending() -> list[Path]:
     for folder in sorted(folders.journals().iterdir()):
         if (folder / folders.JOURNAL).exists():
             position = folders.position(folder)
-            if not position.complete or segments.more(folder, position):
+            unseen = (folder / folders.ORIGIN).exists()
+            if not position.complete or unseen or segments.more(folder, position):
                 left.append(folder)
     return left
 
@@ -46,12 +48,15 @@ def waiting() -> list[WaitingRun]:
             abandoned = True  # a disk that refuses even the lock: the next sync says so
         if abandoned:
             closed = folders.position(folder).closed
-            found.append(WaitingRun(start.run_key, start.run_name, start.experiment, closed))
+            found.append(WaitingRun(start.run_key, start.run_name, start.experiment, closed, start.time, start.offline))
     return found
 
 
 def sync(
-    open_server: Callable[[], TrackingServer] | None = None, include_offline: bool = True, experiment: str | None = None
+    open_server: Callable[[], TrackingServer] | None = None,
+    include_offline: bool = True,
+    experiment: str | None = None,
+    only: Collection[str] = (),
 ) -> SyncReport:
     """Project every journal that was left behind, oldest run first.
 
@@ -69,6 +74,8 @@ def sync(
     experiment
         Where to send those runs that their own experiment does not take, because it is somebody else's or was
         deleted. Runs that their experiment takes go there all the same.
+    only
+        Keys of the runs to send; without them, every one.
 
     Raises
     ------
@@ -90,7 +97,7 @@ def sync(
     alive = 0
     unreachable: MlopsLabError | None = None
     for folder, start in _parents_first(begun(pending())):
-        if start.offline and not include_offline:
+        if (start.offline and not include_offline) or (only and start.run_key not in only):
             continue
         sending = _Sending(folder, start, server, (experiment or "").strip())
         try:
@@ -145,7 +152,8 @@ class _Sending:
     def figures(self) -> None:
         """Send everything but the files."""
         position = self._projector.position
-        if position.complete and not segments.more(self._folder, position):
+        unseen = (self._folder / folders.ORIGIN).exists()
+        if position.complete and not unseen and not segments.more(self._folder, position):
             self._over = True
             return
         self._projector.last_words = remains.end_if_lost(self._folder)
@@ -153,6 +161,8 @@ class _Sending:
 
     def files(self) -> None:
         """Send what :meth:`figures` has left."""
+        if screen_what_is_left(self._folder):
+            self._projector.push_entries()
         self._projector.uploads.push()
         self._say("sent")
 

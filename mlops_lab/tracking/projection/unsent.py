@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from ...connection import tags as names
 from ...wire import Number, from_number
 from ..errors import NoSuchRun
-from ..journal import writer as journal
-from ..model import Artifact, Input, Metric, Param, Start, Tag
+from ..journal import folders, remains, segments
+from ..model import Artifact, End, Input, Metric, Param, Resume, Start, Tag
+from ..screening import unscreened
 from .synchronise import begun, pending
 
 
@@ -31,43 +34,78 @@ class PreviewedFile(msgspec.Struct):
 
 
 class Preview(msgspec.Struct):
-    """Everything of one run that no server has seen yet.
-
-    Attributes
-    ----------
-    run_key, name, experiment
-        As it will be called.
-    params, tags
-        Every one, as it would be stored.
-    metrics
-        One entry per series.
-    files
-        One entry per artifact.
-    data
-        Dataset inputs, ``NAME md5``.
-    """
+    """Everything of one run that no server has seen yet."""
 
     run_key: str
     name: str
+    """As it will be called."""
     experiment: str
     params: dict[str, str]
+    """Every one, as it would be stored."""
     tags: dict[str, str]
     metrics: list[PreviewedMetric]
+    """One entry per series."""
     files: list[PreviewedFile]
     data: list[str]
+    """Dataset inputs, ``NAME md5``."""
+    started: int = 0
+    """Milliseconds since 1970, UTC."""
+    state: Literal["RUNNING", "FINISHED", "FAILED", "KILLED", "LOST"] = "RUNNING"
+    """LOST: its process died without a word; the run ends KILLED."""
+    offline: bool = False
+    """The user asked to keep it here until told otherwise."""
+    server: str = ""
+    """The server that has the rest of it already; empty where none has heard of it."""
+    unscreened: list[str] = []
+    """Files that are still to be looked through for identifiers; what is left of them is sent after that."""
+    size: int = 0
+    """Bytes of all files."""
+    folder: str = ""
+    """Where the copies of the files are, the home folder as ``~``."""
+
+    @property
+    def points(self) -> int:
+        """Points of all series."""
+        return sum(metric.points for metric in self.metrics)
 
     def __str__(self) -> str:
-        lines = [f"Run {self.name}, for the experiment {self.experiment}. It would send:"]
-        sections: list[tuple[str, list[str]]] = [
-            ("params", [f"{key} = {_short(value)}" for key, value in self.params.items()]),
-            ("tags", [f"{key} = {_short(value)}" for key, value in self.tags.items()]),
-            ("metrics", [_series(metric) for metric in self.metrics]),
-            ("files", [f"{file.name}  {file.size:,} bytes  ({file.path})" for file in self.files]),
-            ("data", self.data),
+        sections: list[tuple[str, list[tuple[str, str]]]] = [
+            (counted(len(self.params), "param"), [(key, f" = {_short(value)}") for key, value in self.params.items()]),
+            (counted(len(self.tags), "tag"), [(key, f" = {_short(value)}") for key, value in self.tags.items()]),
+            (
+                f"{counted(len(self.metrics), 'metric')}, {counted(self.points, 'point')}",
+                [(metric.name, f": {series(metric)}") for metric in self.metrics],
+            ),
+            (
+                f"{counted(len(self.files), 'file')}, {readable(self.size)}",
+                [(file.name, f"  {readable(file.size)}") for file in self.files],
+            ),
+            (counted(len(self.data), "dataset"), [(line, "") for line in self.data]),
         ]
+        lines = [f"Run {self.name}, {self.summary()}", f"  {self.promise()}:"]
         for title, entries in sections:
-            lines += [f"  {title}", *(f"    {entry}" for entry in entries or ["none"])]
+            lines += [f"  {title}", *(f"    {name}{rest}" for name, rest in entries)]
+        lines += [f"  {name} is looked through for identifiers before it is sent." for name in self.unscreened]
+        if self.files:
+            lines.append(f"  The copies of its files are in {self.folder}.")
         return "\n".join(lines)
+
+    def summary(self) -> str:
+        """Say what is known of the run beside its name."""
+        begun_at = datetime.fromtimestamp(self.started / 1000).strftime("%Y-%m-%d %H:%M")
+        words = {
+            "RUNNING": "still open",
+            "FINISHED": "finished",
+            "FAILED": "failed",
+            "KILLED": "stopped",
+            "LOST": "lost: its process died, and it will end KILLED",
+        }
+        kept = ", kept here with --offline" if self.offline else ""
+        return f"for the experiment {self.experiment}, begun {begun_at}, {words[self.state]}{kept}."
+
+    def promise(self) -> str:
+        """Say how much of the run is new to the server."""
+        return f"It would send what {self.server} does not have yet" if self.server else "It would send"
 
 
 def preview(run: str = "") -> list[Preview]:
@@ -76,7 +114,8 @@ def preview(run: str = "") -> list[Preview]:
     Parameters
     ----------
     run
-        Name of a run, or the beginning of its key; without it, every run that waits.
+        Name of a run, or the beginning of its key; without it, every run that waits. One that is being sent as it
+        goes does not wait.
 
     Raises
     ------
@@ -88,15 +127,23 @@ def preview(run: str = "") -> list[Preview]:
     if run and not chosen:
         names = ", ".join(dict.fromkeys(start.run_name for _, start in found)) or "none"
         raise NoSuchRun(f"No run called {run} waits on this computer.", f"Those that wait: {names}.")
-    return [_look(folder, start) for folder, start in chosen]
+    shown = [_look(folder, start) for folder, start in chosen]
+    return [one for one in shown if run or not one.server or one.state != "RUNNING"]
 
 
 def _look(folder: Path, start: Start) -> Preview:
-    shown = Preview(start.run_key, start.run_name, start.experiment, {}, _tags(start), [], [], [])
-    series: dict[str, PreviewedMetric] = {}
-    for record, _ in journal.read(folder):
+    known = folders.position(folder)
+    shown = Preview(start.run_key, start.run_name, start.experiment, {}, {}, [], [], [], start.time, _state(folder))
+    shown.offline = start.offline
+    if known.run_id:
+        shown.server = known.uri
+    else:
+        shown.tags = _tags(start)
+    found: dict[str, PreviewedMetric] = {}
+    files = list(known.files)
+    for record, _ in segments.records(folder, known.offset, known.generation):
         if isinstance(record, Metric):
-            one = series.setdefault(record.key, PreviewedMetric(record.key, 0, record.value))
+            one = found.setdefault(record.key, PreviewedMetric(record.key, 0, record.value))
             one.points += 1
             one.last = record.value
         elif isinstance(record, Param):
@@ -104,22 +151,63 @@ def _look(folder: Path, start: Start) -> Preview:
         elif isinstance(record, Tag):
             shown.tags[record.key] = record.value
         elif isinstance(record, Artifact):
-            path = folder / record.file
-            name = f"{record.folder}/{record.name}" if record.folder else record.name
-            shown.files.append(PreviewedFile(name, path.stat().st_size if path.exists() else 0, str(path)))
+            files.append(record)
         elif isinstance(record, Input):
             shown.data.append(f"{record.name} {record.digest}")
-    shown.metrics = list(series.values())
+        elif isinstance(record, End):
+            shown.state = "LOST" if record.lost else record.status
+        elif isinstance(record, Resume):
+            shown.state = _state(folder)
+    shown.metrics = list(found.values())
+    shown.files = [_file(folder, file) for file in files]
+    shown.size = sum(file.size for file in shown.files)
+    shown.unscreened = [f"{file.folder}/{file.name}" if file.folder else file.name for file in unscreened(folder)]
+    shown.folder = _from_home(folder / folders.STAGED)
     return shown
+
+
+def _state(folder: Path) -> Literal["RUNNING", "LOST"]:
+    try:
+        return "LOST" if remains.abandoned(folder) else "RUNNING"
+    except OSError:  # a disk that refuses even the lock
+        return "LOST"
+
+
+def _file(folder: Path, file: Artifact) -> PreviewedFile:
+    path = folder / file.file
+    name = f"{file.folder}/{file.name}" if file.folder else file.name
+    return PreviewedFile(name, path.stat().st_size if path.exists() else 0, str(path))
+
+
+def _from_home(path: Path) -> str:
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):  # elsewhere, or a user without a home
+        return str(path)
 
 
 def _tags(start: Start) -> dict[str, str]:
     return {**start.tags, names.RUN_KEY: start.run_key, names.USER: start.user}
 
 
-def _series(metric: PreviewedMetric) -> str:
-    points = "1 point" if metric.points == 1 else f"{metric.points:,} points"
-    return f"{metric.name}: {points}, last {from_number(metric.last):.6g}"
+def series(metric: PreviewedMetric) -> str:
+    """Say how many points a series has, and the last of them."""
+    return f"{counted(metric.points, 'point')}, last {from_number(metric.last):.6g}"
+
+
+def counted(number: int, thing: str) -> str:
+    """Write a number with its noun, e.g. ``"1,024 points"``."""
+    return f"1 {thing}" if number == 1 else f"{number or 'no':{',' if number else ''}} {thing}s"
+
+
+def readable(size: int) -> str:
+    """Write a number of bytes for people, e.g. ``"3.1 MB"``."""
+    number = float(size)
+    for unit in ("B", "kB", "MB"):
+        if number < 999.5:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
 
 
 def _short(value: str) -> str:

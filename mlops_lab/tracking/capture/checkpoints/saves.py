@@ -136,7 +136,7 @@ class Checkpoints:
             self._over = True
             kept = self._choose()
             for record in hand_over(self._run.folder, self._index(self.shelf.finish(self._kept), kept)):
-                self._run._append(record)
+                self._run.hand_over(record)
 
     def _choose(self) -> dict[Snapshot, str]:
         """Decide what stays, and why; the rest is given up."""
@@ -303,7 +303,7 @@ def _exchange(package: str, before: Any, after: Any) -> None:
 
 def _trained(run: Run) -> int:
     """Give the number of optimizer steps that the run has seen."""
-    return sum(count for name, count in run._steps.items() if _TRAINED.match(name))
+    return sum(count for name, count in run.steps.items() if _TRAINED.match(name))
 
 
 @functools.lru_cache(maxsize=4096)

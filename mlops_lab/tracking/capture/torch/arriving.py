@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ...run import Reader
+from ...deferred import Reader
 
 Value = float | Reader
 """A number, or what reads it once it has arrived."""

@@ -19,20 +19,19 @@ from ..patches import Patches
 MODULES = ("random", "numpy.random")
 
 _CHOSEN = 2**32
-"""PyTorch seeds itself with a random number of 64 bits; a smaller one was given by somebody."""
+"""PyTorch begins with a seed beyond this one; a smaller one was given, or drawn, by somebody."""
 _ORDER = ("torch", "numpy", "random")
 _WORKERS = ("torch.utils.data", "mlops_lab.")
 _seeds: dict[str, int] = {}
 
 
 def install(module: Any, patches: Patches) -> None:
-    """Hook the seeding function of `random`, ``numpy.random`` or `torch`."""
-    name = module.__name__.partition(".")[0]
-    if name != "torch":
-        _hook(name, module, "seed", patches)
-        return
-    for owner in (module, module.random):
-        _hook(name, owner, "manual_seed", patches)
+    """Hook the seeding functions of `random`, ``numpy.random`` or `torch`."""
+    if module.__name__ == "torch":
+        for function in ("manual_seed", "seed"):
+            _hook("torch", module.random, function, patches, module)
+    else:
+        _hook(module.__name__.partition(".")[0], module, "seed", patches)
 
 
 def tell(run: Run) -> None:
@@ -100,7 +99,8 @@ arm = _arming.arm
 disarm = _arming.disarm
 
 
-def _hook(library: str, owner: Any, name: str, patches: Patches) -> None:
+def _hook(library: str, owner: Any, name: str, patches: Patches, *others: Any) -> None:
+    """Watch the function `name` of the module `owner`, which `others` have as well."""
     original = getattr(owner, name)
     if hasattr(original, "_mlops_lab_hook"):
         return
@@ -112,7 +112,10 @@ def _hook(library: str, owner: Any, name: str, patches: Patches) -> None:
         return result
 
     watched._mlops_lab_hook = True  # type: ignore[attr-defined]
-    patches.set(owner, name, watched)
+    # Pickled by its place, for loaders that spawn their workers are given it as worker_init_fn.
+    watched.__module__, watched.__qualname__ = owner.__name__, name
+    for module in (owner, *others):
+        patches.set(module, name, watched)
 
 
 def _seen(library: str, args: tuple[Any, ...], kwargs: dict[str, Any], module: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...run import Reader, Run
+from ...deferred import Reader
+from ...run import Run
 from .arriving import Arriving, Value
 
 
@@ -88,4 +89,4 @@ class Mean:
 
 def reached(run: Run, name: str) -> int:
     """Give the last step of the metric `name`, 0 where it has none; a run that is taken up again has some."""
-    return run._steps.get(name, 0)
+    return run.steps.get(name, 0)
