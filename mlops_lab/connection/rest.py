@@ -27,7 +27,7 @@ MAX_RUNS_PER_PAGE = 100
 MAX_HISTORY_RUNS = 100
 MAX_HISTORY_POINTS = 2500
 
-INFINITE = 1.797e308
+_INFINITE = 1.797e308
 """What a server gives back at or above this was an infinity: databases keep the largest double in its place."""
 
 
@@ -311,6 +311,15 @@ class TrackingServer(Api):
         return str(self.get_run(run_id_or_artifact_uri)["info"]["artifact_uri"])
 
 
+def metric_value(value: Any) -> float:
+    """Give a metric value as it was logged: NaN travels as a string, and infinities come back as the largest double."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return math.nan
+    return math.copysign(math.inf, number) if abs(number) >= _INFINITE else number
+
+
 def _pairs(values: Mapping[str, str] | Iterable[Mapping[str, str]] | None) -> list[Mapping[str, str]]:
     if values is None:
         return []
@@ -325,9 +334,7 @@ def _restore(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _restore_metrics(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    # MLflow's database has no infinities, and NaN travels as a string.
     for metric in metrics:
-        value = float(metric.get("value", 0.0))
-        metric["value"] = math.copysign(math.inf, value) if abs(value) >= INFINITE else value
+        metric["value"] = metric_value(metric.get("value", 0.0))
         metric.setdefault("step", 0)
     return metrics

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from . import cells, secrets
-from .detectors import Detectors
+from .detectors import Detectors, ages
 from .detectors.known import KnownTexts
 from .detectors.labels import label_of
 from .detectors.reading import Reading
@@ -161,12 +161,14 @@ class Guard:
         return text
 
     def _under(self, name: str, text: str, kind: str) -> list[Hit]:
+        if old := list(ages.under(name, text)):
+            return old
         label = label_of(name)
         value = text.strip()
         if label is None or not value or not is_identifying(value, label, True, Reading(text, kind, self.is_trusted)):
             return []
         start = text.index(value)
-        return [Hit(start, start + len(value), label.kind, placeholder(label), 6)]
+        return [Hit(start, start + len(value), label.kind, placeholder(label, value), 6)]
 
     def is_trusted(self, value: str) -> bool:
         """Tell whether `value` is what the guard puts in the place of a case."""
@@ -209,7 +211,7 @@ class Guard:
 
 def _is_secret(name: str, text: str) -> bool:
     """Tell whether a param or tag of this name is a password; a number of tokens is none."""
-    if not text or not secrets.is_secret_name(name):
+    if not text or not secrets.is_secret_name(name) or secrets.is_version(text):
         return False
     try:
         float(text)

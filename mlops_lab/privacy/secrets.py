@@ -58,6 +58,8 @@ _SUSPECT = re.compile(
     r"|gl[a-z]{2,5}-"
     r"|akia|asia|eyj|xox|hf_|sk-|aiza|pypi-|npm_|dapi"
 )
+_VERSION = re.compile(r"=?={0,2}\s{0,3}v?\d+(?:\.\d+)+(?:[.-]?[a-z]{1,5}\d*)*(?:[+-][\w.]+)?|==\s{0,3}\d[\w.!+*-]*")
+"""``google-auth==2.41.1`` is no secret, whatever it is called."""
 SHORTEST = 4
 """Characters below which a masked value is too common a word to be looked for in other texts."""
 
@@ -74,6 +76,11 @@ def is_secret_name(name: str) -> bool:
     """Tell whether `name` is what people call a secret: ``dbPassword``, ``AWS_SECRET_ACCESS_KEY``, ``hf_token``."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.rpartition(".")[2].replace("-", "_")).lower()
     return bool(_STRONG.search(snake) or (_WEAK.search(snake) and not _HARMLESS.search(snake)))
+
+
+def is_version(value: str) -> bool:
+    """Tell whether `value` is the version of a package, which no secret looks like."""
+    return _VERSION.fullmatch(value) is not None
 
 
 def may_be_secret_name(name: str) -> bool:
@@ -152,7 +159,7 @@ def _by_shape(text: str, values: set[str]) -> str:
     """Mask ``name = "value"`` and its like, unquoted values (``Pwd=x;``), and what is given to commands of a shell."""
 
     def mask(found: re.Match[str]) -> str:
-        if not is_secret_name(found["name"]) or set(found["value"]) <= {"*"}:
+        if not is_secret_name(found["name"]) or set(found["value"]) <= {"*"} or is_version(found["value"]):
             return found[0]
         values.add(found["value"])
         return f"{found['name']}{found['between']}{found['quote']}{MASK}"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 import msgspec
 
 from ..connection import tags
-from ..connection.rest import INFINITE
+from ..connection.rest import metric_value
 from ..datasets.model import DataUsed
-from ..wire import Number, to_number
+from ..wire import to_number
 from .model import RunRow, RunStatus
 
 _STATUSES = frozenset(get_args(RunStatus))
@@ -49,7 +48,7 @@ def run_row(run: Mapping[str, Any], experiments: Mapping[str, str], server: str)
         data=data_used(tag.get(tags.DATA)),
         commit=tag.get(tags.GIT_COMMIT, ""),
         dirty={"true": True, "false": False}.get(tag.get(tags.GIT_DIRTY, "").lower()),
-        metrics={item["key"]: metric_value(item.get("value")) for item in data.get("metrics") or ()},
+        metrics={item["key"]: to_number(metric_value(item.get("value"))) for item in data.get("metrics") or ()},
         params=pairs(data.get("params")),
         link=run_link(server, experiment_id, run_id),
     )
@@ -68,15 +67,6 @@ def data_used(tag: str | None) -> list[DataUsed]:
         return msgspec.json.decode(tag, type=list[DataUsed])
     except msgspec.DecodeError:
         return []
-
-
-def metric_value(value: Any) -> Number:
-    """Give a metric value as it was logged; see :data:`mlops_lab.connection.rest.INFINITE`."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return "NaN"
-    return to_number(math.copysign(math.inf, number) if abs(number) >= INFINITE else number)
 
 
 def run_link(server: str, experiment_id: str, run_id: str) -> str:

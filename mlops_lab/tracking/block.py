@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import random
-import shutil
 import time
 import traceback
 import uuid
@@ -15,35 +14,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .. import connection
 from ..connection import tags as names
-from ..connection.errors import ConnectionProblem, ExperimentClosed, NotConnected, Refused
-from ..errors import MlopsLabError
-from . import capture, identifiers, ranks, resuming, screen
+from . import capture, identifiers, ranks
 from .capture import construction
-from .errors import ELSEWHERE
 from .fluent import bridge as fluent
 from .gate import Gate, gate_for
 from .interrupts import Shield, Terminated, termination
-from .journal.remains import LeftOff
-from .journal.writer import Journal
 from .lineage import code, environment, seen, system
 from .literals import literals
-from .model import SCHEMA_VERSION, End, EndStatus, Start, sound
+from .model import SCHEMA_VERSION, EndStatus, Start, sound
 from .options import TrackOptions
 from .printed import Printed
-from .projection.flusher import Keeper, Sender
-from .projection.projector import Projector
+from .recording import Recording
 from .run import Run, runs
 from .seeding import seed_everything
 
 if TYPE_CHECKING:
     from ..datasets import UsedDataset
-
-FIRST_ANSWER = 5.0
-"""Seconds that the server has to create the run before the body starts without it."""
-LAST_ANSWER = 10.0
-"""Seconds at the end of a block for what is still to be sent."""
 
 _FIRST_WORDS = ("amber", "bold", "brisk", "calm", "clear", "deep", "gentle", "keen", "lucid", "quiet")
 _SECOND_WORDS = ("alder", "birch", "brook", "cedar", "dune", "elm", "fjord", "glade", "heron", "lake")
@@ -137,7 +124,6 @@ class Block:
         self._offline = offline
         self._source = source
         self._cells = 0
-        self._cells_folder = "cells"
         self._printed: Printed | None = None
         self._run: Run | None = None
         self._pid = os.getpid()
@@ -165,36 +151,28 @@ class Block:
         gate = gate_for(code.code_folder(code.notebook(), folder), identifiers.known(used))
         if self._seed is not None:
             seed_everything(self._seed)
-        self._keeper: Keeper | None = None
-        self._sender: Sender | None = None
-        self._recording = ranks.records()
-        run = self._begin(gate, [item.used.name for item in used], folder)
+        self._recording = recording = self._begin(gate, [item.used.name for item in used], folder)
+        self._run = run = recording.run
         try:
             self._describe(run, used, folder)
-            self._connect(run)
-            self._screen = screen.make() if self._recording else screen.Nothing()
-            self._screen.opened(run)
+            recording.connect()
+            recording.screen.opened(run)
         except BaseException:
-            self._abandon()
+            recording.abandon()
             raise
         self._fluent = fluent.bind(run)
         construction.arm()
         self._capture = capture.install(self._options.capture)
         runs.push(run)
-        if gate.guard.policy.printed_output and self._recording:
+        if run.gate is not None and run.gate.guard.policy.printed_output:
             self._printed = Printed()
-        if self._recording:
-            metrics = system.SystemMetrics() if system.wanted(self._options) else None
-            self._keeper = Keeper(self._journal, run.drain, lambda: self._look(run, metrics))
-            self._keeper.start()
+        metrics = system.SystemMetrics(run.folder) if system.wanted(self._options) else None
+        recording.keep(lambda: self._look(run, metrics))
         termination.enter()
         return run
 
-    def _begin(self, gate: Gate, data: list[str], folder: Path | None) -> Run:
-        """Begin the journal of a run, or go on with one; a process that does not record gets a run without one."""
+    def _begin(self, gate: Gate, data: list[str], folder: Path | None) -> Recording | ranks.Silent:
         parent = runs.current
-        self._offline = self._offline or (parent is not None and parent.offline)
-        tags = gate.tags({**code.code_tags(folder), **self._tags})
         start = Start(
             schema_version=SCHEMA_VERSION,
             run_key=uuid.uuid4().hex,
@@ -202,38 +180,13 @@ class Block:
             run_name=sound(self._run_name or _two_words()),
             time=int(time.time() * 1000),
             user=sound(code.user()),
-            tags=tags,
-            offline=self._offline,
+            tags={sound(key): sound(value) for key, value in {**code.code_tags(folder), **self._tags}.items()},
+            offline=self._offline or (parent is not None and parent.offline),
             parent=parent.key if parent is not None else "",
         )
-        if not self._recording:
-            self._run = run = ranks.silent_run(start, self._options)
-            return run
-        if self._resume is not None:
-            self._journal, start, left = resuming.resume(self._resume, start)
-        else:
-            start, left = gate.start(start), None
-            self._journal = Journal.create(start)
-        self._projector = projector = Projector(self._journal.folder, _server)
-        self._run = run = Run(self._journal, start, projector, self._options, gate)
-        self._sender = Sender(projector)
-        run.attach(self._sender)
-        if left is not None:
-            self._go_on(run, start, left, tags)
-        return run
-
-    def _go_on(self, run: Run, start: Start, left: LeftOff, tags: dict[str, str]) -> None:
-        run.steps.update(left.steps)
-        run.params.update(left.params)
-        times = int(left.tags.get(names.RESUMED, start.tags.get(names.RESUMED, "0"))) + 1
-        self._cells_folder = f"cells/resumed_{times}"
-        self._cells = 1  # the run's cell.py is that of its beginning
-        begun_at, goes_on_at = (known.get(names.GIT_COMMIT, "") for known in ({**start.tags, **left.tags}, tags))
-        if begun_at and goes_on_at and begun_at != goes_on_at:
-            run.notice(
-                f"The run was begun at commit {begun_at[:8]} and goes on at {goes_on_at[:8]}: two codes, one run."
-            )
-        run.set_tags({**tags, names.RESUMED: str(times)})
+        if not ranks.records():
+            return ranks.Silent(start, self._options)
+        return Recording.begin(start, self._options, gate, self._resume)
 
     def _describe(self, run: Run, used: list[UsedDataset], folder: Path | None) -> None:
         """Record what is known before the body runs."""
@@ -243,11 +196,11 @@ class Block:
             run.note_dataset(item)
             if item.notice:
                 run.notice(item.notice)
-        if self._recording:
+        if run.gate is not None:
             environment.watch(run)
             if seen.wanted(self._options):
                 seen.watch(run)
-            if run.gate is not None and run.gate.guard.policy.uncommitted_changes and folder is not None:
+            if run.gate.guard.policy.uncommitted_changes and folder is not None:
                 patch = code.uncommitted_changes(folder)
                 if patch:
                     run.log_text(patch, "lineage/uncommitted.patch")
@@ -260,7 +213,7 @@ class Block:
 
     def _look(self, run: Run, metrics: system.SystemMetrics | None) -> None:
         try:
-            self._screen.changed(run)
+            self._recording.screen.changed(run)
         finally:
             if metrics is not None:
                 metrics.look(run)
@@ -269,10 +222,12 @@ class Block:
         """Record the source and the literals of one more cell of this block."""
         assert self._run is not None
         self._cells += 1
+        place = self._run.cells_folder
         source = self._run.gate.source(source) if self._run.gate is not None else source
         if not source:
             return  # the policy blocks what is in it
-        self._run.log_text(source, "cell.py" if self._cells == 1 else f"{self._cells_folder}/cell_{self._cells}.py")
+        first = "cell.py" if place == "cells" else f"{place}/cell_1.py"
+        self._run.log_text(source, first if self._cells == 1 else f"{place}/cell_{self._cells}.py")
         for name, value in literals(source).items():
             self._run.note_param(name, value)
 
@@ -290,34 +245,12 @@ class Block:
             shield.wait(run.come_to_end)
             if not shield.wait(lambda: run.drain(wait=True)):
                 run.notice("The last values were not waited for; some of them may be missing.")
-            if self._recording:
-                self._end(run, shield, status, error)
-            else:
-                shield.wait(lambda: self._fluent.release(status))
+            with contextlib.suppress(Exception):  # an error whose own text fails; the status is what matters
+                self._say_the_end(run, status, error)
+            self._recording.end(status, shield, lambda: self._fluent.release(status))
             run.finish(status)
-        self._screen.closed(run)
+        self._recording.screen.closed(run)
         termination.leave()
-
-    def _end(self, run: Run, shield: Shield, status: EndStatus, error: BaseException | None) -> None:
-        """Write what the run ends with, and send it."""
-        with contextlib.suppress(Exception):  # an error whose own text fails; the status is what matters
-            self._say_the_end(run, status, error)
-        if not shield.wait(run.finish_screening):
-            run.notice("Some files were not looked through for identifiers yet; %mlops_sync does it and sends them.")
-        end = End(status, self._journal.now())
-        if not self._journal.append_last(end):
-            self._projector.last_words = [end]
-        self._journal.close()
-        # The run is safe from here on; what follows may wait for a server, and may be given up.
-        shield.wait(lambda: self._fluent.release(status))
-        assert self._keeper is not None
-        assert self._sender is not None
-        sender = self._sender
-        shield.wait(self._keeper.stop)
-        if not self._offline:
-            shield.wait(lambda: sender.finish(LAST_ANSWER))
-            sender.let_go()
-            self._say_what_is_left(run, sender)
 
     def _say_the_end(self, run: Run, status: EndStatus, error: BaseException | None) -> None:
         printed = self._printed.close() if self._printed is not None else ""
@@ -332,52 +265,6 @@ class Block:
             if status == "FAILED":
                 run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
 
-    def _say_what_is_left(self, run: Run, sender: Sender) -> None:
-        if self._projector.position.complete or run.run_id is None:
-            return
-        problem = sender.problem
-        run.notice(
-            f"Part of the run is still on this computer: {problem.message if problem else 'the server is slow.'} "
-            "It is sent when the server takes it, or with %mlops_sync."
-        )
-
-    def _connect(self, run: Run) -> None:
-        """Create the run on the server now, or say that it stays here for the time being."""
-        if self._sender is None:
-            return
-        if self._offline:
-            run.notices.append(
-                "Offline: the run is kept on this computer until you send it with %mlops_sync or mlops-lab sync."
-            )
-            return
-        self._projector.claim()
-        try:
-            self._projector.ensure_run()
-        except Refused:
-            raise
-        except ConnectionProblem as problem:
-            self._projector.forget_server()
-            run.notices.append(_kept(problem))
-            self._sender.note(problem)
-        self._sender.start()
-
-    def _abandon(self) -> None:
-        """Refused or interrupted before the body: no run may stay RUNNING, and one that nobody saw leaves no trace."""
-        if self._sender is None:
-            return
-        self._journal.append(End("KILLED", self._journal.now()))
-        self._journal.close()
-        if self._resume is not None:
-            self._projector.release()  # what it was before is sent by the next sync
-            return
-        if self._projector.position.run_id:
-            self._sender.start()
-            self._sender.finish(FIRST_ANSWER)
-        else:
-            self._sender.finish(0)
-            self._projector.release()
-            shutil.rmtree(self._journal.folder, ignore_errors=True)
-
     def _habit(self, data: list[str], parent: Run | None) -> str:
         if parent is not None:
             return parent.experiment
@@ -389,19 +276,6 @@ def _folder() -> Path | None:
         return Path.cwd()
     except OSError:  # it was deleted under the kernel
         return None
-
-
-def _server() -> Any:
-    return connection.open_server(timeout=FIRST_ANSWER)
-
-
-def _kept(problem: MlopsLabError | None) -> str:
-    if isinstance(problem, NotConnected):
-        return "No MLflow server is connected; the run is kept on this computer and is sent when you log in."
-    if isinstance(problem, ExperimentClosed):
-        return f"{problem} The run is kept on this computer until then. {ELSEWHERE}"
-    reason = problem.message if problem is not None else "The server does not answer."
-    return f"{reason} The run is kept on this computer and is sent when the server takes it."
 
 
 def _status(error: BaseException | None) -> EndStatus:

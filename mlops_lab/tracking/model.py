@@ -18,8 +18,6 @@ LARGEST_STEP = 2**63 - 1
 
 EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
 RunState = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
-FileRole = Literal["", "checkpoint", "best", "last"]
-"""What a file is to its run, which decides what goes first when room is short: see :mod:`.retention`."""
 
 
 class Start(msgspec.Struct, tag="start", tag_field="record"):
@@ -155,12 +153,14 @@ class Position(msgspec.Struct):
     """The server has the final status, and everything before it but the files."""
     files: list[Artifact] = []
     """Files that are still to be uploaded. Figures and status never wait for them."""
+    unscreened: list[Staged] = []
+    """Files noted before `offset` of which nothing more was heard: those that are there are to be looked through."""
     closed: str = ""
     """Why the run's experiment does not take it, as the server last said."""
 
     @property
     def complete(self) -> bool:
-        """Does the server have everything?"""
+        """Does the server have all that has been released so far?"""
         return self.ended and not self.files
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import screen
+from .interrupts import Shield
 from .journal.writer import Journal
-from .model import FileRole, Record, Start
+from .model import EndStatus, Record, Start
 from .options import TrackOptions
 from .run import Run
 
@@ -33,9 +36,25 @@ def records() -> bool:
     return not any(_above_zero(os.environ.get(name, "")) for name in names)
 
 
-def silent_run(start: Start, options: TrackOptions) -> Run:
-    """Give a run that takes everything and records nowhere."""
-    return Run(_Nowhere(), start, None, options, None)
+class Silent:
+    """What stands behind a block of a process that does not record; see :class:`.recording.Recording`."""
+
+    def __init__(self, start: Start, options: TrackOptions) -> None:
+        self.run = Run(_Nowhere(), start, None, options, None)
+        self.screen: screen.Screen = screen.Nothing()
+
+    def connect(self) -> None:
+        """There is nothing to send."""
+
+    def keep(self, look: Callable[[], None]) -> None:
+        """There is nothing to look after."""
+
+    def abandon(self) -> None:
+        """There is nothing to take back."""
+
+    def end(self, status: EndStatus, shield: Shield, release: Callable[[], Any]) -> None:
+        """Only give back what others hold of the run."""
+        shield.wait(release)
 
 
 class _Nowhere(Journal):
@@ -63,7 +82,7 @@ class _Nowhere(Journal):
     def write(self, line: bytes) -> None:
         pass
 
-    def stage(self, source: Path, name: str, role: FileRole = "") -> str | None:
+    def stage(self, source: Path, name: str) -> str | None:
         return None
 
     def stage_text(self, text: str, name: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .. import connection
-from ..connection.errors import ConnectionProblem, NotConnected
+from ..connection.errors import ConnectionProblem, NotConnected, Refused
 from .errors import NoSuchRun, RunIsOpen
 from .journal import folders
 from .journal.remains import LeftOff, left_off
@@ -99,13 +99,17 @@ def _is_called(run: str, folder: Path, start: Start) -> bool:
 
 
 def _at_server(run: str, server: TrackingServer) -> dict[str, Any]:
+    nowhere = NoSuchRun(f"No run called {run} is on this computer or on {server.uri}.", "Give its name or its id.")
     if _ID.fullmatch(run):
-        return server.get_run(run)
+        try:
+            return server.get_run(run)
+        except Refused as refusal:
+            raise nowhere from refusal
     quote = '"' if "'" in run else "'"
     experiments = [item["experiment_id"] for item in server.search_experiments()]
     found = server.search_runs(experiments, f"attributes.run_name = {quote}{run}{quote}", _MOST_NAMED)["runs"]
     if not found:
-        raise NoSuchRun(f"No run called {run} is on this computer or on {server.uri}.", "Give its name or its id.")
+        raise nowhere
     if len(found) > 1:
         raise _several(run, [(item["info"]["run_name"], item["info"]["run_id"]) for item in found])
     only: dict[str, Any] = found[0]

@@ -17,12 +17,13 @@ from . import identifiers, screening
 from .active import active_run as active_run
 from .active import required_run as required_run
 from .active import runs as runs
+from .artifacts import Artifacts
 from .deferred import Deferred, Reader
-from .gate import DOCUMENT, FINDINGS, Gate
+from .gate import FINDINGS, Gate
+from .journal.remains import LeftOff
 from .journal.writer import QUARANTINE, Journal
 from .model import (
     LARGEST_STEP,
-    Artifact,
     EndStatus,
     Input,
     Metric,
@@ -37,7 +38,6 @@ from .model import (
     sound,
 )
 from .options import TrackOptions
-from .screening import Screening
 
 if TYPE_CHECKING:
     from ..datasets import UsedDataset
@@ -75,6 +75,8 @@ class Run:
         The first record of its journal.
     steps, params
         The last step of every series, and every param, as far as they are recorded.
+    cells_folder
+        Where, among the artifacts, the source of the cells goes.
     facts
         What the live line shows besides metrics, e.g. ``"epoch"``; whoever knows it sets it.
     """
@@ -98,6 +100,7 @@ class Run:
         self.given: list[UsedDataset] = []
         self.status: RunState = "RUNNING"
         self.notices: list[str] = []
+        self.cells_folder = "cells"
         self.folder = journal.folder
         self._journal = journal
         self.start = start
@@ -113,9 +116,9 @@ class Run:
         self._endings: list[Callable[[], None]] = []
         self._observers: list[Callable[[str, float], None]] = []
         self.failure: BaseException | None = None
-        self._screening: Screening | None = None
+        self._artifacts: Artifacts | None = None
         if gate is not None:
-            self._screening = Screening(journal.folder, gate, self._write_record, self.notice)
+            self._artifacts = Artifacts(journal, gate, self._write_record, self.notice)
             screening.note_origin(journal.folder, gate.folder, self.given)
 
     @property
@@ -201,29 +204,18 @@ class Run:
         A folder is uploaded with all it holds, under its own name.
         """
         source = Path(path).resolve(strict=True)
-        if not source.is_dir():
-            self._stage(source, folder)
-            return
-        top = f"{folder}/{source.name}" if folder else source.name
-        for file in sorted(source.rglob("*")):
-            if file.is_file():
-                inside = file.parent.relative_to(source).as_posix()
-                self._stage(file, top if inside == "." else f"{top}/{inside}")
+        if self._artifacts is not None and not self._over():
+            self._artifacts.log(source, folder)
 
     def log_text(self, text: str, name: str) -> None:
         """Upload `text` as the artifact `name`, e.g. ``"notes/remarks.txt"``."""
-        folder, _, leaf = sound(name).rpartition("/")
-        leaf, folder = self._place(leaf, folder)
-        if not leaf or self._over():
-            return
-        staged = self._journal.stage_text(text, leaf)
-        if staged is not None:
-            self.hand_over(Staged(staged, leaf, folder))
+        if self._artifacts is not None and not self._over():
+            self._artifacts.log_text(text, name)
 
     def hand_over(self, staged: Staged) -> None:
         """Have a file that lies beside the journal looked through for identifiers, and uploaded then."""
-        if self._screening is not None and not self._over():
-            self._screening.put(staged)
+        if self._artifacts is not None and not self._over():
+            self._artifacts.put(staged)
 
     def record(self, record: Record) -> None:
         """Write a record to the journal, screened."""
@@ -290,6 +282,18 @@ class Run:
         if sentence and sentence not in self.notices:
             self.notices.append(sentence)
 
+    def go_on(self, left: LeftOff, tags: Mapping[str, str]) -> None:
+        """Go on where the run stood, with the code that `tags` describe; what was recorded before stands."""
+        self.steps.update(left.steps)
+        self.params.update(left.params)
+        before = {**self.start.tags, **left.tags}
+        times = int(before.get(names.RESUMED, "0")) + 1
+        self.cells_folder = f"cells/resumed_{times}"
+        there, here = before.get(names.GIT_COMMIT, ""), tags.get(names.GIT_COMMIT, "")
+        if there and here and there != here:
+            self.notice(f"The run was begun at commit {there[:8]} and goes on at {here[:8]}.")
+        self.set_tags({**tags, names.RESUMED: str(times)})
+
     def attach(self, sender: Sender) -> None:
         """Tell who sends this run."""
         self._sender = sender
@@ -328,36 +332,16 @@ class Run:
         """Write the device values that have arrived, in order; with `wait`, all of them."""
         self._deferred.drain(wait)
 
-    def finish_screening(self) -> None:
+    def finish_files(self) -> None:
         """Wait until every file has been looked through, and record what was found in this run."""
-        if self._screening is None or self.gate is None:
+        if self._artifacts is None or self.gate is None:
             return
-        self._screening.finish()
+        self._artifacts.finish()
         if sentence := self.gate.sentence():
             self.set_tag(FINDINGS, sentence)
-            folder, _, name = DOCUMENT.rpartition("/")
-            staged = self._journal.stage_text(self.gate.document(), name)
-            if staged is not None:
-                self._write_record(Artifact(staged, name, folder))
-        screening.forget_origin(self.folder)
-
-    def _stage(self, source: Path, folder: str) -> None:
-        name, folder = self._place(sound(source.name), sound(folder))
-        if not name or self._over():
-            return
-        staged = self._journal.stage(source, name)
-        if staged is not None:
-            self.hand_over(Staged(staged, name, folder))
 
     def _named(self, name: str) -> str:
         return self.gate.name(sound(name)) if self.gate is not None else sound(name)
-
-    def _place(self, name: str, folder: str) -> tuple[str, str]:
-        """Give the name and the folder of an artifact as they may be recorded; an empty name where they may not."""
-        if self.gate is None:
-            return name, folder
-        placed = self.gate.path(folder)
-        return (self.gate.name(name), placed) if placed or not folder else ("", "")
 
     def _write_record(self, record: Record) -> None:
         if not self._over():

@@ -1,16 +1,13 @@
-"""Looks through the files of a run before they may leave, in a thread of its own, on the journal's own copies.
+"""Looks through the files of a run before they may leave, on the journal's own copies.
 
-A file is noted as staged the moment it is logged. It becomes an artifact once the guard has looked through it, changed
-in place where that was needed. What a dead process left staged is looked through by the next sync, which finds the
-project and the data that the run was given in a note beside the journal.
+What a dead process left is looked through by the next sync, which finds the project and the data that the run was
+given in a note beside the journal.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,61 +32,6 @@ class Origin(msgspec.Struct):
     """Where the code was started."""
     data: list[tuple[str, str]] = []
     """Dataset versions as typed, each with the folder of its repository."""
-
-
-class Screening:
-    """The files of one open run.
-
-    Parameters
-    ----------
-    folder
-        The run's folder.
-    gate
-        The block's gate.
-    record
-        Writes a record to the journal.
-    say
-        Tells the person something.
-    """
-
-    def __init__(self, folder: Path, gate: Gate, record: Callable[[Record], None], say: Callable[[str], None]) -> None:
-        self._folder = folder
-        self._gate = gate
-        self._record = record
-        self._say = say
-        self._queue: queue.SimpleQueue[Staged | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._guard = threading.Lock()
-
-    def put(self, staged: Staged) -> None:
-        """Have a file looked through that was just copied beside the journal."""
-        self._record(staged)
-        self._queue.put(staged)
-        with self._guard:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="mlops_lab screening", daemon=True)
-                self._thread.start()
-
-    def finish(self) -> None:
-        """Wait for the files that are still looked through."""
-        thread = self._thread
-        if thread is None:
-            return
-        self._queue.put(None)
-        while thread.is_alive():
-            thread.join(0.1)  # a Ctrl-C comes between two of these
-        self._thread = None
-
-    def _work(self) -> None:
-        _step_back()
-        while (staged := self._queue.get()) is not None:
-            try:
-                record = screen(self._folder, staged, self._gate, self._say)
-            except OSError as error:
-                self._say(f"{staged.name} could not be looked through ({error.strerror}) and is not sent.")
-                continue
-            if record is not None:
-                self._record(record)
 
 
 def screen(folder: Path, staged: Staged, gate: Gate, say: Callable[[str], None]) -> Artifact | None:
@@ -137,8 +79,9 @@ def forget_origin(folder: Path) -> None:
 
 def unscreened(folder: Path) -> list[Staged]:
     """List the files of a run that nobody has looked through yet."""
-    left: dict[str, Staged] = {}
-    for record, _ in segments.read(folder):
+    known = folders.position(folder)  # what was sent before it may have been removed from the journal
+    left = {staged.file: staged for staged in known.unscreened}
+    for record, _ in segments.records(folder, known.offset, known.generation):
         if isinstance(record, Staged):
             left[record.file] = record
         elif isinstance(record, Artifact):
@@ -180,9 +123,3 @@ def _gate_of(folder: Path) -> Gate:
             f"Files of this run are kept here, for they cannot be looked through for identifiers: {reason}",
             "Bring the project's folder back and send again.",
         ) from error
-
-
-def _step_back() -> None:
-    """Let this thread use what time of the processor nobody else wants."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

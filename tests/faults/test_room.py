@@ -13,12 +13,14 @@ import msgspec
 import pytest
 
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import sync
-from mlops_lab.tracking.journal import folders, remains, retention, staging
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking import screening, sync
+from mlops_lab.tracking.journal import checkpoints, folders, remains, retention, segments, staging
 from mlops_lab.tracking.journal.room import Watch
+from mlops_lab.tracking.journal.snapshots import Shelf
 from mlops_lab.tracking.journal.writer import Journal
-from mlops_lab.tracking.model import Artifact, End, FileRole, Metric, Param, Position, Start, Tag
+from mlops_lab.tracking.model import Artifact, End, Metric, Param, Position, Staged, Start, Tag
+from mlops_lab.tracking.projection.projector import Projector
+from mlops_lab.tracking.projection.synchronise import pending
 from tests.conftest import missing
 from tests.faults.nursery import Nursery, kill
 from tests.unit.test_tracking_block import history, params, tags
@@ -36,9 +38,9 @@ def begun(key: str, experiment: str = "e") -> Journal:
     return Journal.create(Start(1, key, experiment, key, int(time.time() * 1000), "ada", {}))
 
 
-def stage(written: Journal, source: Path, name: str, size: int, role: FileRole = "") -> str | None:
+def stage(written: Journal, source: Path, name: str, size: int) -> str | None:
     source.write_bytes(os.urandom(size))
-    staged = written.stage(source, name, role)
+    staged = written.stage(source, name)
     if staged is not None:
         written.append(Artifact(staged, name, "files"))
     return staged
@@ -47,13 +49,28 @@ def stage(written: Journal, source: Path, name: str, size: int, role: FileRole =
 def mark_complete(written: Journal, when: float) -> None:
     written.append(End("FINISHED", 1))
     written.close()
-    *_, (_, offset) = journal.read(written.folder)
+    *_, (_, offset) = segments.read(written.folder)
     path = written.folder / folders.POSITION
     path.write_bytes(msgspec.json.encode(Position(ended=True, offset=offset)))
     os.utime(path, (when, when))
 
 
-def test_what_costs_nothing_goes_first_and_checkpoints_before_other_files(
+def with_checkpoints(written: Journal, *kept: tuple[str, str, int]) -> list[Path]:
+    """End a run that kept checkpoints of 3 MB: name, why, and when it was saved."""
+    top = written.folder / checkpoints.PLACE
+    top.mkdir()
+    index = checkpoints.Index()
+    for number, (name, why, saved) in enumerate(kept, start=1):
+        (top / str(number)).write_bytes(os.urandom(3 * MB))
+        index.files.append(checkpoints.Entry(name, 3 * MB, 0, saved, why, f"{checkpoints.PLACE}/{number}"))
+    records = checkpoints.hand_over(written.folder, index)
+    for record in (*records, End("FINISHED", 1)):
+        written.append(record)
+    written.close()
+    return [written.folder / record.file for record in records[:-1]]
+
+
+def test_what_costs_nothing_goes_first_and_the_best_checkpoints_last(
     mlops_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLOPS_LAB_QUOTA", "100 MB")
@@ -62,38 +79,77 @@ def test_what_costs_nothing_goes_first_and_checkpoints_before_other_files(
     for number, done in enumerate((newer, older)):
         assert stage(done, source, "weights.pt", 3 * MB)
         mark_complete(done, time.time() - 1000 * (number + 1))
-    open_run = begun("open")
+    (only,) = with_checkpoints(begun("one"), ("net.pt", "last", 10))
+    best, last = with_checkpoints(begun("two"), ("best.pt", "best", 20), ("last.pt", "last", 30))
+    open_run, other = begun("open"), begun("other")
     small = stage(open_run, source, "notes.txt", 10_000)
-    image = stage(open_run, source, "image.nii", 4 * MB)
+    image = stage(other, source, "image.nii", 4 * MB)
     volume = stage(open_run, source, "volume.nii", 6 * MB)
-    first = stage(open_run, source, "epoch_1.pt", 3 * MB, "checkpoint")
-    best_so_far = stage(open_run, source, "best.pt", 3 * MB, "best")
-    second = stage(open_run, source, "epoch_2.pt", 3 * MB, "checkpoint")
-    best = stage(open_run, source, "best.pt", 3 * MB, "best")
-    last = stage(open_run, source, "last.pt", 3 * MB, "last")
     files = {
         "older": older.folder / "artifacts",
         "newer": newer.folder / "artifacts",
-        "best so far": open_run.folder / str(best_so_far),
-        "first": open_run.folder / str(first),
-        "second": open_run.folder / str(second),
+        "last beside a best": last,
         "volume": open_run.folder / str(volume),
-        "image": open_run.folder / str(image),
+        "image": other.folder / str(image),
+        "only checkpoint": only,
+        "best": best,
     }
-    kept = [open_run.folder / str(name) for name in (small, best, last)]
     assert all(path.exists() for path in files.values())
 
     gone: list[str] = []
-    for quota in range(35, 0, -1):
+    for quota in range(32, 0, -1):
         monkeypatch.setenv("MLOPS_LAB_QUOTA", f"{quota} MB")
         retention.free_up()
         gone += [name for name, path in files.items() if not path.exists() and name not in gone]
 
     assert gone == list(files)
-    assert all(path.exists() for path in kept)
-    assert folders.thinned(open_run.folder).files == 4, "what a newer one replaced is not counted"
-    assert "4 files (16 MB)" in open_run.troubles()[0]
+    assert (open_run.folder / str(small)).exists()
+    assert staging.mark_of(best) == "thinned"
+    assert folders.thinned(best.parents[2]).files == 2
+    assert "1 file (6 MB)" in open_run.troubles()[0]
     open_run.close()
+    other.close()
+
+
+def test_a_checkpoint_that_is_the_users_own_file_takes_no_room(
+    mlops_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_LAB_QUOTA", "5 MB")
+    (tmp_path / "net.pt").write_bytes(os.urandom(9 * MB))
+    written = begun("k")
+    assert Shelf(written.folder, retention.room_for, print).take(tmp_path / "net.pt")
+    assert not retention.short()
+    (tmp_path / "net.pt").unlink()
+    assert retention.short(), "now it is ours alone"
+    written.close()
+
+
+def test_what_a_dead_process_had_not_looked_through_stays_and_is_found_though_the_rest_was_sent(
+    server: TrackingServer, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_LAB_QUOTA", "1 MB")
+    written = begun("k" + experiment, experiment)
+    screening.note_origin(written.folder, None, [])
+    for step in range(5_000):
+        written.append(Metric("loss", 0.5, step, step))
+        if step == 1000:
+            staged = written.stage_text("what was thought of it", "notes.txt")
+            assert staged
+            written.append(Staged(staged, "notes.txt"))
+        if step % 100 == 0:
+            written.look_after()
+    written.append(End("FINISHED", 5_000))
+    written.close()
+    Projector(written.folder, lambda: server).push()
+    assert pending() == [written.folder]
+
+    monkeypatch.setenv("MLOPS_LAB_QUOTA", "100 kB")
+    retention.free_up()
+    assert len(segments.listed(written.folder)) == 2, "the server has the others"
+    assert [run.status for run in sync().runs] == ["sent"]
+    run_id = folders.position(written.folder).run_id
+    assert "notes.txt" in {file["path"] for file in server.list_artifacts(run_id)}
+    assert pending() == []
 
 
 def test_a_file_for_which_there_is_no_room_is_refused_and_counted(
@@ -101,13 +157,13 @@ def test_a_file_for_which_there_is_no_room_is_refused_and_counted(
 ) -> None:
     monkeypatch.setenv("MLOPS_LAB_QUOTA", "5 MB")
     written = begun("k")
-    first = stage(written, tmp_path / "source", "epoch_1.pt", 3 * MB, "checkpoint")
-    second = stage(written, tmp_path / "source", "epoch_2.pt", 3 * MB, "checkpoint")
+    first = stage(written, tmp_path / "source", "monday.nii", 3 * MB)
+    second = stage(written, tmp_path / "source", "tuesday.nii", 3 * MB)
     assert first
     assert second, "the older one made room for it"
     assert staging.mark_of(written.folder / first) == "thinned"
-    assert stage(written, tmp_path / "source", "huge.pt", 8 * MB, "checkpoint") is None
-    assert written.lost == 1
+    assert stage(written, tmp_path / "source", "huge.nii", 8 * MB) is None
+    assert written.lost_files == 1
     assert "quota of 5 MB" in written.troubles()[0]
     written.close()
 
@@ -146,7 +202,7 @@ def test_journals_that_wait_for_days_are_thinned_evenly_and_the_run_says_so(
     written.close()
 
     assert retention.short() is False
-    points = [record for record, _ in journal.read(written.folder) if isinstance(record, Metric)]
+    points = [record for record, _ in segments.read(written.folder) if isinstance(record, Metric)]
     gone = folders.thinned(written.folder)
     assert len(points) + gone.points == 20_000 + 5_000 + 40
     assert f"{gone.points} points" in said[0]
@@ -169,8 +225,6 @@ def test_journals_that_wait_for_days_are_thinned_evenly_and_the_run_says_so(
 def test_records_that_the_server_has_go_before_any_that_it_has_not(
     server: TrackingServer, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlops_lab.tracking.projection.projector import Projector
-
     monkeypatch.setenv("MLOPS_LAB_QUOTA", "1 MB")
     written = begun("k" + experiment, experiment)
     projector = Projector(written.folder, lambda: server)
@@ -201,7 +255,7 @@ def test_a_complete_run_is_cleared_after_its_days_and_a_living_one_never(mlops_h
 
     retention.clear_old()
 
-    left = {folder.name for folder in journal.journals().iterdir()}
+    left = {folder.name for folder in folders.journals().iterdir()}
     assert left == {"fresh", "waiting", "living"}
     assert not remains.abandoned(living.folder)
     living.close()
@@ -245,7 +299,7 @@ def test_a_thinner_that_is_killed_at_any_moment_takes_nothing_that_stays(
     assert deaths
     written.close()
 
-    records = [record for record, _ in journal.read(written.folder)]
+    records = [record for record, _ in segments.read(written.folder)]
     points = [(record.step, record.value) for record in records if isinstance(record, Metric)]
     assert points == sorted(set(points)), "once and in order"
     assert set(points) <= set(enumerate(values))

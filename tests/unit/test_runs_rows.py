@@ -9,7 +9,7 @@ import pytest
 
 from mlops_lab import wire
 from mlops_lab.connection import tags
-from mlops_lab.runs.rows import metric_value, run_row
+from mlops_lab.runs.rows import run_row
 
 SERVER = "https://mlflow.example.org/team/"
 
@@ -63,7 +63,8 @@ def test_a_data_tag_that_cannot_be_read_counts_as_none_recorded(tag: str):
     ],
 )
 def test_a_value_that_json_lacks_comes_back_by_its_name(stored: object, shown: object):
-    assert metric_value(stored) == shown
+    run = {"info": {"run_id": "r"}, "data": {"metrics": [{"key": "loss", "value": stored}]}}
+    assert run_row(run, {}, SERVER).metrics == {"loss": shown}
 
 
 def test_a_row_crosses_the_wire_with_nan_and_infinity():

@@ -130,7 +130,7 @@ def test_without_a_server_the_run_is_kept_and_sent_later(
     server: TrackingServer, experiment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
-    monkeypatch.setattr("mlops_lab.tracking.block.LAST_ANSWER", 0.1)
+    monkeypatch.setattr("mlops_lab.tracking.recording.LAST_ANSWER", 0.1)
     with track(experiment=experiment, run_name="kept") as run:
         run.log_metric("loss", 0.5)
     assert run.run_id is None

@@ -120,7 +120,7 @@ def test_the_first_process_is_told_by_the_launchers_variables(
 def test_a_silent_run_takes_everything_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file.txt").write_text("text")
     start = Start(1, "key", "experiment", "name", 0, "user", {})
-    run = ranks.silent_run(start, TrackOptions())
+    run = ranks.Silent(start, TrackOptions()).run
     run.log_metric("a", 1.0)
     run.log_params({"b": 2})
     run.set_tag("c", "d")

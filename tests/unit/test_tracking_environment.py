@@ -129,7 +129,7 @@ def test_a_run_that_is_still_open_has_its_environment_already(server: TrackingSe
 QUIET = """
 import sys
 import mlops_lab
-from mlops_lab.tracking import environment, seen, system
+from mlops_lab.tracking.lineage import environment, seen, system
 with mlops_lab.track(offline=True) as run:
     environment.watch(run)
     seen.watch(run)

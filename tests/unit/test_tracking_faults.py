@@ -180,7 +180,7 @@ def test_a_gateway_that_takes_only_small_requests_gets_small_ones(
 def test_a_server_that_starts_again_is_waited_for_and_nothing_is_set_aside(
     server: TrackingServer, gateway: Gateway, experiment: str, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr("mlops_lab.tracking.block.LAST_ANSWER", 60.0)
+    monkeypatch.setattr("mlops_lab.tracking.recording.LAST_ANSWER", 60.0)
     gateway.retry_after = "1"
     left = [status] * 3
     gateway.refuse = lambda path, body: left.pop() if left and "log-batch" in path else 0

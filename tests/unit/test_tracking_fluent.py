@@ -15,7 +15,7 @@ import pytest
 
 from mlops_lab import wire
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import Run, block, sync, track
+from mlops_lab.tracking import Run, recording, sync, track
 from mlops_lab.tracking.fluent import bridge as fluent
 from mlops_lab.tracking.journal import writer as journal
 from mlops_lab.tracking.model import Artifact, Metric, Param, Tag
@@ -376,7 +376,7 @@ def test_a_server_that_does_not_answer_keeps_no_call_waiting(
 ) -> None:
     # One call that waited for it would take five seconds; there are four hundred.
     monkeypatch.setattr(fluent, "LAST_ANSWER", 0.5)
-    monkeypatch.setattr(block, "LAST_ANSWER", 0.5)
+    monkeypatch.setattr(recording, "LAST_ANSWER", 0.5)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", silent_server if kind == "silent" else f"http://127.0.0.1:{free_port()}")
     with track(experiment="away") as run:
         mlflow.set_experiment("away")
@@ -403,7 +403,7 @@ def test_a_server_that_dies_in_the_middle_gets_everything_once_when_it_is_back(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", group_server.uri)
     monkeypatch.setattr(fluent, "LAST_ANSWER", 0.5)
-    monkeypatch.setattr(block, "LAST_ANSWER", 0.5)
+    monkeypatch.setattr(recording, "LAST_ANSWER", 0.5)
     with track(experiment=experiment) as run:
         with mlflow.start_run():
             for step in range(20):

@@ -127,7 +127,7 @@ def script(repository: Repository) -> Callable[..., str]:
     repository.commit("project/__init__.py", "")
     repository.commit(
         "project/train.py",
-        "from pathlib import Path\nfrom mlops_lab.tracking import lineage\n"
+        "from pathlib import Path\nfrom mlops_lab.tracking.lineage import code as lineage\n"
         "top = Path(__file__).resolve().parents[1]\nprint('COMMAND', lineage.command(top), flush=True)\n",
     )
 
@@ -240,7 +240,7 @@ def test_a_long_patch_is_cut(repository: Repository, monkeypatch: pytest.MonkeyP
 PLAIN_RUN = """
 import mlflow, sys
 from mlflow.tracking.context import registry
-from mlops_lab.tracking import context
+from mlops_lab.tracking.lineage import context
 
 context.LONGEST_WAIT = 60  # however busy this machine is
 known = list(registry._run_context_provider_registry)

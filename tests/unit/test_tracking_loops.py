@@ -496,8 +496,8 @@ def test_datasets_of_every_kind_come_to_no_harm() -> None:
     assert secretive.asked == list(range(6))
     assert epochs_of(run) == [(3, 1.0), (6, 2.0), (10, 3.0), (12, 4.0), (14, 5.0)]
     found = params(run)
-    assert found["loader_1.batch_size"] == "2"
-    assert (found["dataset_1"], "dataset_1.size" in found) == ("Stream", False)
+    assert found["loader.batch_size"] == "2"
+    assert (found["dataset"], "dataset.size" in found) == ("Stream", False)
     assert found["secretive_dataset.size"] == "6"
     assert found["cached_dataset.size"] == "4"
     assert "WeightedRandomSampler" in found.values()
@@ -513,7 +513,7 @@ def test_a_loader_is_called_as_its_variable_else_as_its_dataset() -> None:
             for _ in loader:
                 pass
     names = {name.removesuffix(".batch_size") for name in params(run) if name.endswith(".batch_size")}
-    assert names == {"val_loader", "test_loader", "loader_1"}
+    assert names == {"val_loader", "test_loader", "loader"}
 
 
 def test_who_looks_at_batches_is_told_which_one_it_is() -> None:

@@ -225,7 +225,7 @@ def test_a_page_that_is_no_mlflow_server_does_not_stop_the_body(
     mlops_home: Path, sulking: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_Sulking, "status", 200)
-    monkeypatch.setattr("mlops_lab.tracking.block.LAST_ANSWER", 0.1)
+    monkeypatch.setattr("mlops_lab.tracking.recording.LAST_ANSWER", 0.1)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", sulking)
     with track() as run:
         run.log_metric("loss", 1.0)
@@ -235,8 +235,8 @@ def test_a_page_that_is_no_mlflow_server_does_not_stop_the_body(
 def test_a_server_that_accepts_and_never_answers_lets_the_body_run(
     server: TrackingServer, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlops_lab.tracking.block.FIRST_ANSWER", 0.5)
-    monkeypatch.setattr("mlops_lab.tracking.block.LAST_ANSWER", 0.1)
+    monkeypatch.setattr("mlops_lab.tracking.recording.FIRST_ANSWER", 0.5)
+    monkeypatch.setattr("mlops_lab.tracking.recording.LAST_ANSWER", 0.1)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -15,9 +15,11 @@ import type {
   Experiment,
   KernelEnvironment,
   LoginRequest,
+  Preview,
   Recipe,
   RunPage,
-  WaitingRun
+  SendRequest,
+  Waiting
 } from './contract';
 import { Store } from './store';
 
@@ -121,8 +123,18 @@ export class Api {
   }
 
   /** The runs that are still on the computer that JupyterLab runs on, and that nobody is sending. */
-  async waiting(): Promise<WaitingRun[]> {
-    return (await this._send<{ runs: WaitingRun[] }>('GET', 'waiting')).runs;
+  waiting(): Promise<Waiting> {
+    return this._send('GET', 'waiting');
+  }
+
+  /** Send runs that wait; the answer comes at once, and {@link waiting} tells how it goes. */
+  send(body: SendRequest): Promise<Waiting> {
+    return this._send('POST', 'waiting', { body });
+  }
+
+  /** What would be sent of a run that waits. */
+  preview(run: string): Promise<Preview> {
+    return this._send('GET', 'waiting/preview', { query: { run } });
   }
 
   comparison(body: ComparisonRequest): Promise<Comparison> {

@@ -218,6 +218,59 @@ export interface ParamRow {
   differs: boolean;
 }
 
+/** Everything of one run that no server has seen yet. */
+export interface Preview {
+  run_key: string;
+  /** As it will be called. */
+  name: string;
+  experiment: string;
+  /** Every one, as it would be stored. */
+  params: Record<string, string>;
+  tags: Record<string, string>;
+  /** One entry per series. */
+  metrics: PreviewedMetric[];
+  files: PreviewedFile[];
+  /** Dataset inputs, `NAME md5`. */
+  data: string[];
+  /** Milliseconds since 1970, UTC. */
+  started: number;
+  /** LOST: its process died without a word; the run ends KILLED. */
+  state: 'FAILED' | 'FINISHED' | 'KILLED' | 'LOST' | 'RUNNING';
+  /** The user asked to keep it here until told otherwise. */
+  offline: boolean;
+  /**
+   * The server that has the rest of it already; empty where none has heard of
+   * it.
+   */
+  server: string;
+  /**
+   * Files that are still to be looked through for identifiers; what is left of
+   * them is sent after that.
+   */
+  unscreened: string[];
+  /** Bytes of all files. */
+  size: number;
+  /** Where the copies of the files are, the home folder as `~`. */
+  folder: string;
+}
+
+/**
+ * One file that would be uploaded, with its size in bytes and where its copy
+ * can be looked at.
+ */
+export interface PreviewedFile {
+  name: string;
+  size: number;
+  path: string;
+}
+
+/** One series: how many points it has, and the last of them. */
+export interface PreviewedMetric {
+  name: string;
+  points: number;
+  last: WireNumber;
+}
+
 /** A MONAI bundle that can be launched from a small form. */
 export interface Recipe {
   name: string;
@@ -268,6 +321,14 @@ export interface RunRow {
   link: string;
 }
 
+/**
+ * Send runs that wait on this computer: those of `runs`, by their keys, or
+ * every one.
+ */
+export interface SendRequest {
+  runs?: string[];
+}
+
 /** One metric of one run over its steps, thinned by the server when long. */
 export interface Series {
   run_id: string;
@@ -292,6 +353,43 @@ export interface StartRequest {
   port?: number | null;
 }
 
+/** What a sync did, one entry per journal that was not complete. */
+export interface SyncReport {
+  runs: SyncedRun[];
+  /** Runs whose process still writes them; they are that process's to send. */
+  open: number;
+}
+
+/** What became of one journal in a sync. */
+export interface SyncedRun {
+  run_key: string;
+  name: string;
+  run_id: string | null;
+  status: 'failed' | 'sent' | 'waiting';
+  message: string;
+  /** Where it was sent; empty while it was not. */
+  experiment: string;
+  /**
+   * It was sent to another experiment than it was begun for, as the user
+   * asked.
+   */
+  redirected: boolean;
+}
+
+/**
+ * The runs that are on this computer and that nobody is sending, and how it
+ * goes with the sending.
+ */
+export interface Waiting {
+  runs: WaitingRun[];
+  /** The runs that were last asked for are on their way. */
+  sending: boolean;
+  /** What became of those that were sent last. */
+  report: SyncReport | null;
+  /** Why they could not be sent at all, one sentence. */
+  problem: string | null;
+}
+
 /** A run of which a part is on this computer only, and which nobody is sending. */
 export interface WaitingRun {
   run_key: string;
@@ -302,4 +400,8 @@ export interface WaitingRun {
    * waits for its turn.
    */
   reason: string;
+  /** Milliseconds since 1970, UTC. */
+  started: number;
+  /** The user asked to keep it here until told otherwise. */
+  offline: boolean;
 }

@@ -85,6 +85,10 @@ def without_magic(lines: list[str]) -> list[str]:
     return [*lines[:start], *(f"# {line.strip()}\n" for line in lines[start:stop]), *lines[stop:]]
 
 
+# A terminal asks after every line whether the cell is complete; with the magic in sight, it is at an empty line.
+without_magic.has_side_effects = True  # type: ignore[attr-defined]
+
+
 def read_magic(raw_cell: str) -> str | None:
     """Give the text after the magic's name in `raw_cell`; None where there is no magic."""
     lines = raw_cell.splitlines(keepends=True)
@@ -235,6 +239,7 @@ class TrackedCells(ast.NodeTransformer):
             seed=options.seed,
             offline=options.offline,
             source=source,
+            resume=options.resume,
             options=TrackOptions(
                 options.grad_norm,
                 options.checkpoints,

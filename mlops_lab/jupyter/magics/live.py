@@ -49,18 +49,27 @@ class LiveLine:
 
 
 class TerminalLines:
-    """The same in a terminal, which has no line to redraw: one at the start, one at the end."""
+    """The same in a terminal, which has no line to redraw: one at the start, one at the end, each notice once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
 
     def opened(self, run: Run) -> None:
         """Say that the run is open."""
-        print(card.text(run.progress(), run.offline))
+        self._say(run)
 
     def changed(self, run: Run) -> None:
         """See :class:`mlops_lab.tracking.screen.Screen`."""
 
     def closed(self, run: Run) -> None:
         """Say how the run ended."""
-        print(card.text(run.progress(), run.offline))
+        self._say(run)
+
+    def _say(self, run: Run) -> None:
+        progress = run.progress()
+        progress.notices = [notice for notice in progress.notices if notice not in self._said]
+        self._said.update(progress.notices)
+        print(card.text(progress, run.offline), flush=True)
 
 
 class Pace:

@@ -12,7 +12,22 @@ from collections.abc import Callable, Sequence
 from ..model import Hit, Kind
 from ..policy import Policy
 from ..views import View, decoded, lowered
-from . import contacts, dates, homes, labelled, numbers, people, records, tables
+from . import (
+    addresses,
+    ages,
+    bare_names,
+    contacts,
+    dates,
+    folders,
+    homes,
+    labelled,
+    national,
+    numbers,
+    people,
+    records,
+    tables,
+)
+from .forenames import FORENAMES
 from .known import KnownTexts
 from .labels import FIRST_WORDS
 from .reading import WORD, Reading, listed
@@ -20,20 +35,24 @@ from .reading import WORD, Reading, listed
 _WORDS = listed(
     "home homes users columns people media documents patient patients pt pts pat pid subject case participant smb"
     " cifs afp nfs practitioner mr mrs ms mx dr prof miss doctor professor nurse sister dame tel telephone phone"
-    " mobile fax contact"
+    " mobile fax contact telefon telefoon t\u00e9l t\u00e9l\u00e9phone tel\u00e9fono telefono handy mobil gsm natel m\u00f3vil cellulare"
+    " herr herrn frau fr\u00e4ulein mme mlle madame monsieur se\u00f1or se\u00f1ora sr sra signor signora sig dhr mevr mevrouw"
+    " meneer"
 )
 """Words without which most detectors find nothing."""
 _MARKS = re.compile(
     r"@|~[a-z]|\^|\\\\|\(at\)|\[at\]|(?<![.\d])\d{3}[ .\-]?\d{3}[ .\-]?\d{4}(?!\d)|\+[1-9]"
     r"|(?<![\d.])\(?0\d{2,4}\)?[ \-]?\d{2}"
+    r"|\[dot\]|\(dot\)|nhs[^a-z]{0,8}\d|\d{3}(?:/|_|  )\d{3}(?:/|_|  )\d{4}|(?<!\d)0[1-9]([ .])\d\d\1\d\d"
     r"|\d\)[ ]?\d|\d(?:\.\d+){6}|\|[0-9a-f]{4}|,[ ]?[0-9a-f]{4}[\) :=]|0x[0-9a-f]|[\"'][0-9a-f]{8}[\"']"
     r"|[\"'xg]00[0-9a-f]{2}[^\w]?e?"
     r"|\b(?:scan|images?|report|referral) (?:of|for|on)\b"
 )
 _DATED = re.compile(
     r"\d{8}|\d{1,4}[\-/._]\d{1,2}[\-/._]\d|\d(?:st|nd|rd|th)?(?: of)?[ \-./_]?(?:jan|feb|mar|apr|may|jun|jul|aug"
-    r"|sep|oct|nov|dec)"
-    r"|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}[ \-./]\d"
+    r"|sep|oct|nov|dec|m\u00e4r|mai|okt|dez|f\u00e9v|fev|avr|juin|jui|ao[\u00fbu]|d\u00e9c|ene|abr|ago|dic|gen|mag|giu|lug|set|ott"
+    r"|maa|mei|out)"
+    r"|\d(?:er|\u00ba)? de |(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}[ \-./]\d"
 )
 _OF_A_PERSON = re.compile(
     r"dob\b|acquired|d\.o\.b|born|birth|dated|\bdate|died|passed away|admi|discharge|deceased|scanned|imaged"
@@ -41,6 +60,8 @@ _OF_A_PERSON = re.compile(
     r"|operated|biops"
     r"|diagnos|transplant|rayed|hospitali|clinic|\b(?:scan|mri|ct|pet|x-?ray|mammogram|ultrasound|surgery"
     r"|appointment|imaging)\b"
+    r"|geb\b|geboren|\bn\u00e9e? le|nacid|\bnat[oa] il|nascid|urodzon|\bb\.|(?:^|[\s(,;])\*\d|aufgenommen|entlassen"
+    r"|operiert|verstorben|d\u00e9c\u00e9d|\b(?:mrt|r\u00f6ntgen|irm|scanner|tac|rmn)\b"
     r"|lmp|(?:sub|subj|subject|pat|pt|case|pid|mrn|anon)[_\-]?[a-z]{0,6}\d"
 )
 _UID = re.compile(r"(?<![\w.])(?!1\.2\.840\.10008\.)[0-2](?:\.(?:0|[1-9]\d*)){6,}(?![\d])")
@@ -87,6 +108,11 @@ class Detectors:
             and self._first_words.isdisjoint(words)
             and not _MARKS.search(low)
             and not (_DATED.search(low) and _OF_A_PERSON.search(low))
+            and FORENAMES.isdisjoint(words)
+            and not folders.may_hold(low, set(words))
+            and not people.may_be_quoted(text)
+            and not national.may_hold(text, low)
+            and not ages.may_hold(low)
             and not any(pattern.search(text) for pattern in self._hospital)
         )
 
@@ -100,13 +126,17 @@ class Detectors:
             *contacts.find_phones(reading),
             *homes.find(reading),
             *people.find(reading),
+            *bare_names.find(reading),
+            *folders.find(reading),
+            *national.find(reading),
+            *ages.find(reading),
             *labelled.find(reading),
             *tables.find(reading),
             *records.find(reading),
             *dates.find(reading),
             *_uids(reading),
         ]
-        hits += [*people.beside(reading, hits), *dates.beside(reading, hits)]
+        hits += [*people.beside(reading, hits), *dates.beside(reading, hits), *addresses.beside(reading, hits)]
         return [hit._replace(start=start, stop=stop) for hit in hits for start, stop in (view.span(*hit[:2]),)]
 
     def _allowed(self, text: str, hit: Hit) -> bool:

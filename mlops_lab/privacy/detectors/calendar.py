@@ -6,7 +6,13 @@ import re
 
 _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
-    r"|nov(?:ember)?|dec(?:ember)?)"
+    r"|nov(?:ember)?|dec(?:ember)?"
+    # German, French, Spanish, Italian, Dutch, Portuguese
+    r"|januar|februar|m\u00e4rz|maerz|mai|juni|juli|oktober|dezember"
+    r"|janvier|f\u00e9vrier|fevrier|mars|avril|juin|juillet|ao\u00fbt|aout|septembre|octobre|novembre|d\u00e9cembre|decembre"
+    r"|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre"
+    r"|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre"
+    r"|januari|februari|maart|mei|augustus|janeiro|fevereiro|mar\u00e7o|maio|junho|julho|setembro|outubro|novembro|dezembro)"
 )
 _YEAR = r"(?:18|19|20)\d\d"
 _CLOCK = r"(?:[t_ ]?(?:[01]\d|2[0-3]):?[0-5]\d(?::?[0-5]\d)?(?:\.\d{1,6})?(?:z|[+-]\d\d:?\d\d)?)?"
@@ -18,7 +24,7 @@ DATE = re.compile(
     r"(?<![a-z0-9.])(?:"
     rf"(?:{COMPACT}|{_YEAR}([-/.])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])){_CLOCK}"
     rf"|{_TWO}([-/.]){_TWO}\2(?:{_YEAR}|\d\d)"
-    rf"|{_TWO}(?:st|nd|rd|th)?[ \-./]{{0,2}}(?:of )?{_MONTH}[ \-./,]{{0,2}}(?:{_YEAR}|\d\d)"
+    rf"|{_TWO}(?:st|nd|rd|th|er|\u00ba)?[ \-./]{{0,2}}(?:of |de |di )?{_MONTH}[ \-./,]{{0,2}}(?:de |del )?(?:{_YEAR}|\d\d)"
     rf"|{_MONTH}[ \-./]{{1,2}}{_TWO}(?:st|nd|rd|th)?,?[ \-./]{{1,2}}{_YEAR}"
     rf"|{_MONTH}[ \-]{_YEAR}"
     rf"|{_YEAR}[ \-./]{_MONTH}[ \-./]{_TWO}"

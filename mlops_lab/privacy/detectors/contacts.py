@@ -10,7 +10,7 @@ from .reading import Reading, listed
 
 _EMAIL = re.compile(
     r"(?<![a-z0-9._%+\-])([a-z0-9_][a-z0-9._%+'\-]{0,63})(?:@|%40| ?\(at\) ?| ?\[at\] ?)"
-    r"((?:[a-z0-9](?:[a-z0-9\-]{0,62})\.){1,8}([a-z]{2,24}))(?![a-z0-9(]|-[a-z0-9]|\.[a-z0-9])"
+    r"((?:[a-z0-9](?:[a-z0-9\-]{0,62})(?:\.| ?\[dot\] ?| ?\(dot\) ?)){1,8}([a-z]{2,24}))(?![a-z0-9(]|-[a-z0-9]|\.[a-z0-9])"
 )
 _NOT_DOMAINS = listed(
     "png jpg jpeg gif svg bmp webp py ipynb pt pth nii gz json yaml yml txt csv tsv toml cfg ini zip tar whl h5"
@@ -20,11 +20,15 @@ _NOT_DOMAINS = listed(
 _VERSION = re.compile(r"v?\d+$|v?\d+\.\d")
 
 _AT = ("@", "%40", "(at)", "[at]")
-_CALLED = listed("tel telephone phone mobile fax cell contact")
-_FOUR = re.compile(r"\d{4}|\d[ \-.)]\d{3}")
+_CALLED = listed(
+    "tel telephone phone mobile fax cell contact telefon telefoon t\u00e9l t\u00e9l\u00e9phone telephone tel\u00e9fono telefono handy"
+    " mobil gsm natel m\u00f3vil cellulare"
+)
+_FOUR = re.compile(r"\d{4}|\d[ \-.)]\d{3}|\d\d([ .])\d\d\1\d\d")
 _LABELLED = re.compile(
-    r"\b(?:tel|telephone|phone|mobile|fax|cell phone|contact number|phone number|telephone number)\b"
-    r"(?: ?(?:no\.?|number|num))?[\"']?[ \t]*[:=.#]?[ \t]*[\"']?(\+?\(?\d[\d ()./\-]{5,22}\d)(?![\w])"
+    r"\b(?:tel|telephone|phone|mobile|fax|cell phone|contact number|phone number|telephone number|telefon|telefoon"
+    r"|t\u00e9l|t\u00e9l\u00e9phone|tel\u00e9fono|telefono|handy|mobil|gsm|natel|m\u00f3vil|cellulare)\b"
+    r"\.?(?: ?(?:no\.?|number|num|nr\.?))?[\"']?[ \t]*[:=.#]?[ \t]*[\"']?(\+?\(?\d[\d ()./\-]{5,22}\d)(?![\w])"
 )
 _INTERNATIONAL = re.compile(
     r"(?<![\w+.)\]}])(?:\+|\b00(?=(?:44|1|3\d|4\d|353|61|64|91)[ \-.(]))[1-9]\d{0,2}"
@@ -42,6 +46,10 @@ _AMERICAN = re.compile(
     r"|[2-9]\d{2}([\-.])[2-9]\d{2})"
     r"(?(1)\1|[ \-.])\d{4}(?![\w]|[.,\-]\d)"
 )
+
+
+_IN_PAIRS = re.compile(r"(?<![\w.+:\-/])0[1-9](?:([ .])\d\d)(?:\1\d\d){3}(?![\w]|[.,\-]\d)")
+"""French and Belgian numbers."""
 
 
 def find_emails(reading: Reading) -> Iterator[Hit]:
@@ -74,7 +82,7 @@ def find_phones(reading: Reading) -> Iterator[Hit]:
         if reading.kind == "diff" and (start == 0 or low[start - 1] == "\n"):
             continue  # the mark of an added line
         yield Hit(*found.span(), Kind.PHONE, "<phone>", 4)
-    for pattern in (_BRITISH, _AMERICAN):
+    for pattern in (_BRITISH, _AMERICAN, _IN_PAIRS):
         for found in pattern.finditer(low) if _FOUR.search(low) else ():
             yield Hit(*found.span(), Kind.PHONE, "<phone>", 4)
 

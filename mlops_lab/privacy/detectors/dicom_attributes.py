@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Nature = Literal["name", "id", "date", "uid", "items", "text"]
-"""What a value is: a person's name, a number or code, a date or time, a unique identifier, a sequence, other text."""
+Nature = Literal["name", "id", "date", "uid", "items", "text", "person"]
+"""What a value is: a person's name, a number or code, a date or time, a unique identifier, a sequence, other text.
+
+What a person is called by anything, name or number, is no attribute of DICOM's and occurs as a label only."""
 
 
 class Attribute(NamedTuple):

@@ -42,6 +42,8 @@ _PIECE = re.compile(
     r"(?P<quote>\\?[\"'])(?P<value>(?:(?!(?P=quote)(?![^\W\d_]))[^\n\\]|\\[^\n\"']){0,1000})(?P=quote)(?P<key>\s{0,8}:)?"
     r"|(?P<open>[\[{(])|(?P<shut>[\]})])|(?<![\w.])(?P<number>\d{4,20})(?![\w.])"
 )
+_OVER = re.compile(r"[ \t]{0,8}(?:[.,;&|<)\]}\"'\r\n(]|$)")
+"""What may follow a name that begins where a label ends; the next word of a sentence may not."""
 _WRAPPED = re.compile(r"[A-Za-z_.]{0,30}(?:timestamp|Timestamp|datetime64|strptime|isoformat)\([\"']?")
 _DESCRIBING = frozenset({"vr", "keyword", "tag", "name"})
 """Keys of DICOM JSON that say what an attribute is, not what it holds."""
@@ -117,6 +119,11 @@ def _written(reading: Reading, label: Label, at: int) -> Iterator[Hit]:
     elif first in ("\n", "\r", ">", "|"):
         yield from _block(reading, label, at)
     else:
+        if label.nature == "person":
+            stop = extents.end(reading, label, at)
+            if _OVER.match(text, stop) is not None:
+                yield from hit_of(reading, label, at, stop, False)
+            return
         dated = _WRAPPED.match(text, at, at + _WINDOW) if label.nature == "date" else None
         at = dated.end() if dated is not None else at
         yield from hit_of(reading, label, at, extents.end(reading, label, at), False)

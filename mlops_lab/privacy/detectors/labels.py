@@ -7,6 +7,7 @@ A keyword counts as DICOM spells it (``InstitutionName``). What plainly speaks o
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -59,14 +60,28 @@ names, next of kin, referring physician, referring physician name, referring phy
 performing physician, performing physician name, performing physicians name, attending physician, requesting
 physician, requesting physicians name, reading physician, physician name, name of physicians reading study, physicians
 of record, consultant name, doctor name, operators name, operator name, reported by, reporting radiologist,
-responsible person, patient names, subject name, patients mothers birth name, patient mothers birth name, pat name
+responsible person, patient names, subject name, patients mothers birth name, patient mothers birth name, pat name,
+subject names, participant name, name of the patient, name of subject, name of participant,
+patientenname, patienten name, name des patienten, name der patientin, vorname, nachname, familienname, geburtsname,
+nom du patient, nom patient, nom de famille, nom de naissance, prénom, nombre del paciente, nombre paciente, nombre y
+apellidos, apellidos, apellido, cognome, nome paziente, nome del paziente, nome do paciente, naam patiënt, patiëntnaam,
+voornaam, achternaam, nazwisko, imię i nazwisko, efternavn, fornavn, efternamn, förnamn, sukunimi, etunimi
 """
 _IDS = """
 patient id, patients id, patient ids, patient identifier, patient number, patient no, patient nr, pt id, pat id, mrn,
 other patient ids, medical record number, medical record no, medical record, hospital number, hospital no, hospital
 id, hosp no, hosp number, accession number, accession no, accession id, accession, admission id, ssn, social security
 number, national insurance number, passport number, health card number, insurance number, medicare number, patient
-mrn, issuer of patient id, chart number, mrns, medical record id, emr id, ehr id, pas number
+mrn, issuer of patient id, chart number, mrns, medical record id, emr id, ehr id, pas number, ur number, urn number,
+unit record number, visit number, visit id, encounter id, encounter number, episode number, insurance no, insurance id,
+member id, beneficiary id, medicare beneficiary identifier, health plan number, social security no, nino, ni number,
+patientenid, patienten id, patientennummer, patienten nummer, patienten nr, patnr, pat nr, fallnummer, fall nr,
+aufnahmenummer, versichertennummer, versicherten nr, krankenversichertennummer, kvnr, sozialversicherungsnummer, svnr,
+sv nr, rentenversicherungsnummer, ahv nummer, ahv nr, numéro patient, numéro de patient, n patient, n dossier, numéro de
+dossier, numéro de sécurité sociale, identifiant patient, numéro de historia clínica, número de historia clínica,
+historia clínica, n h c, nhc, dni, nie, nif, número de paciente, id paciente, número de la seguridad social, codice
+fiscale, tessera sanitaria, numero paziente, bsn, burgerservicenummer, patiëntnummer, personnummer, cpr, cpr nr, cpr
+nummer, fødselsnummer, henkilötunnus, hetu, pesel, cpf, rijksregisternummer, ppsn
 """
 _NHS = "nhs number, nhs no, nhs id, nhs num, nhs, nhsno, chi number, chi no, nhs numbers"
 _DATES = """
@@ -78,7 +93,11 @@ admission, admitting date, admit date, discharge date, date of discharge, date d
 visit date, date of visit, surgery date, date of surgery, operation date, date of operation, diagnosis date, date of
 diagnosis, biopsy date, date of biopsy, treatment date, date of treatment, procedure date, date of procedure, imaging
 date, date of imaging, follow up date, followup date, appointment date, date of referral, referral date, mri date, ct
-date, date of injury, date of onset, onset date, birth dates, patient birthday, deceased date
+date, date of injury, date of onset, onset date, birth dates, patient birthday, deceased date, geburtsdatum,
+geburtstag, geb datum, geb dat, geb, date de naissance, né le, née le, fecha de nacimiento, data di nascita, data de
+nascimento, geboortedatum, födelsedatum, fødselsdato, data urodzenia, untersuchungsdatum, aufnahmedatum,
+entlassungsdatum, sterbedatum, op datum, date d examen, date de l examen, fecha de examen, fecha de ingreso, data
+esame, onderzoeksdatum
 """
 _UIDS = """
 study instance uid, series instance uid, sop instance uid, frame of reference uid, study uid, series uid, instance uid
@@ -86,12 +105,21 @@ study instance uid, series instance uid, sop instance uid, frame of reference ui
 _TEXTS = """
 patient address, patients address, home address, postcode, post code, postal code, zip code, institution name,
 institution address, hospital name, patient comments, patient phone, patient phone number, patient telephone, patient
-telephone number, patient telephone numbers, patients telephone numbers, patient email, additional patient history
+telephone number, patient telephone numbers, patients telephone numbers, patient email, additional patient history, anschrift, wohnort, plz,
+postleitzahl, adresse du patient, dirección, domicilio, indirizzo, woonplaats
+"""
+_PERSONS = """
+patient, pat, subject, participant, proband, patientin, paziente, paciente, patiënt
 """
 
 
 def _squashed(names: str) -> list[str]:
     return ["".join(name.split()) for name in names.split(",")]
+
+
+def _plain(name: str) -> str:
+    """Give a name as it is typed where the keyboard has no accents."""
+    return "".join(part for part in unicodedata.normalize("NFKD", name) if not unicodedata.combining(part))
 
 
 def _table() -> dict[str, Label]:
@@ -103,8 +131,9 @@ def _table() -> dict[str, Label]:
         (_DATES, Label("date", False)),
         (_UIDS, Label("uid", False)),
         (_TEXTS, Label("text", False)),
+        (_PERSONS, Label("person", False)),
     ):
-        table.update(dict.fromkeys(_squashed(names), label))
+        table.update(dict.fromkeys((spelled for name in _squashed(names) for spelled in (name, _plain(name))), label))
     return table
 
 
@@ -114,10 +143,11 @@ KEYWORDS: dict[str, Label] = {
     attribute.keyword: Label(attribute.nature, True) for attribute in ATTRIBUTES if attribute.keyword not in _UNLIKELY
 }
 _STARTS = frozenset(
-    name.split()[0]
-    for names in (_NAMES, _IDS, _NHS, _DATES, _UIDS, _TEXTS)
+    spelled
+    for names in (_NAMES, _IDS, _NHS, _DATES, _UIDS, _TEXTS, _PERSONS)
     for name in names.replace("\n", " ").split(",")
     if name.strip()
+    for spelled in (name.split()[0], _plain(name.split()[0]))
 )
 FIRST_WORDS = _STARTS | frozenset(ANY_SPELLING) | frozenset(keyword.lower() for keyword in KEYWORDS)
 """Words, in small letters, with which a label may begin."""
@@ -129,10 +159,10 @@ _TAG = re.compile(
 _SHORT_TAG = re.compile(r"0x([0-9a-f]{1,4}), ?0x([0-9a-f]{1,4})(?![0-9a-z])")
 _DICOM_JSON = re.compile(r"[\"']\s{0,8}:\s{0,8}\{\s{0,8}[\"'](?:vr|value|bulkdatauri|inlinebinary)[\"']")
 _ASSIGNED = re.compile(r"[ ]?[:=]")
-_BETWEEN = frozenset({"", " ", "_", "-", ".", "'", "\u2019", ". ", " - "})
+_BETWEEN = frozenset({"", " ", "_", "-", ".", "'", "\u2019", ". ", " - ", ".-", "\u00b0 ", "\u00b0", "\u00ba "})
 
 
-_OURS = re.compile(r".{0,3}(?:<|&lt;)(?:nhs|hospital) number(?: \d+)?(?:>|&gt;)", re.DOTALL)
+_OURS = re.compile(r".{0,3}(?:<|&lt;)(?:nhs|hospital|national) number(?: \d+)?(?:>|&gt;)", re.DOTALL)
 """What the guard itself writes has words of a label in it."""
 
 

@@ -24,6 +24,12 @@ _CLOCKS = re.compile(
 )
 
 
+_SPELLED = re.compile(
+    r"(?<![0-9a-z])nhs[ _]?(?:no|number|num|id|nr)?[\"']?[\s.:#=_\-]{0,4}(?P<called>(?:\d[ \-._/]{0,2}){9}\d)(?!\d)"
+    r"|(?<![\w./])(?P<grouped>\d{3}(?P<sign>/|_|  )\d{3}(?P=sign)\d{4})(?![\w/])"
+)
+
+
 def find_nhs(reading: Reading) -> Iterator[Hit]:
     """Find NHS numbers: ten digits, alone or in the usual groups, with a valid check digit."""
     low = reading.low
@@ -38,6 +44,10 @@ def find_nhs(reading: Reading) -> Iterator[Hit]:
             if found[2] == " " and (_SIZES.search(left) or _NUMBER_AFTER.match(low, found.end())):
                 continue
         yield Hit(found.start(1), found.end(), Kind.NHS_NUMBER, "<nhs number>", 1)
+    for found in _SPELLED.finditer(low):
+        group = "called" if found["called"] else "grouped"
+        if is_nhs_number("".join(letter for letter in found[group] if letter.isdigit())):
+            yield Hit(*found.span(group), Kind.NHS_NUMBER, "<nhs number>", 1)
 
 
 def is_nhs_number(digits: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ..model import Hit, Kind
 from .reading import Reading, listed
+from .vocabulary import is_thing, may_be_name
 
 _LETTERS = r"[^\W\d_](?:[^\W\d_]|['\u2019\-.](?=[^\W\d_]))*"
 _CARET = re.compile(
@@ -23,7 +24,9 @@ _BEFORE_FAMILY = frozenset(_PARTICLES.split("|"))
 _GIVEN = r"[A-Z\u00c0-\u00de\u0100-\u024f\u0386-\u03ab\u0400-\u042f][^\W\d_]*(?:['\u2019\-][^\W\d_]+)*"
 _REST = rf"(?: (?:{_PARTICLES})(?= [A-Z]))?(?: {_GIVEN}\b\.?){{0,3}}"
 _TITLE = re.compile(
-    rf"(?<![\w.])(?:(?:Mr|Mrs|Ms|Mx|Dr|Prof)\.?|Miss|Doctor|Professor|Dame|(?:MR|MRS|MS|DR|PROF)\.)"
+    rf"(?<![\w.])(?:(?:Mr|Mrs|Ms|Mx|Dr|Prof)\.?|Miss|Doctor|Professor|Dame|(?:MR|MRS|MS|DR|PROF)\."
+    rf"|(?:Herrn?|Frau|Fr\u00e4ulein|Mme|Mlle|Madame|Monsieur|Se\u00f1or|Se\u00f1ora|Sra?\.|Signora?|Sig\.(?:ra)?|Dhr|Mevr"
+    rf"|Mevrouw|Meneer)\.?(?: (?:Dr|Prof|Dipl|Ing|med)\.?){{0,3}})"
     rf"(?:[ ]|[_](?=[A-Z]))(?P<name>(?:(?:{_PARTICLES}) )?{_GIVEN}\b\.?{_REST})"
 )
 _CALLED = re.compile(
@@ -33,27 +36,14 @@ _CALLED = re.compile(
     rf"|[\"']?\]?[ ]?[:=]{{1,2}}(?:[ ]?[\"'])?)?[ ]?(?<![A-Za-z])(?P<name>{_GIVEN},?"
     rf"(?: (?:{_PARTICLES}))?,?[ ]?(?<=[ ,]){_GIVEN}(?: {_GIVEN})?)"
 )
-_TITLES = listed("mr mrs ms mx dr prof miss doctor professor dame")
+_TITLES = listed(
+    "mr mrs ms mx dr prof miss doctor professor dame herr herrn frau fr\u00e4ulein mme mlle madame monsieur se\u00f1or"
+    " se\u00f1ora sr sra signor signora sig dhr mevr mevrouw meneer"
+)
 _PATIENTS = listed("patient patients pt pts pat subject case participant of report")
 _FOLDER = re.compile(
     rf"(?:^|[\\/\s\"'=:])(?:patients?|pat|pts)[\\/](?P<name>{_GIVEN}(?:[_\- ,^]{_GIVEN}){{1,2}})(?=[_\-\\/.]|$|\s)",
     re.I,
-)
-_THINGS = listed(
-    "rate ratio penalty count counts distance detection classification level wise split set sets group groups data"
-    " dataset datasets cohort mean median score dice loss model models metric metrics metadata id ids age sex weight"
-    " image images imaging volume volumes label labels brain liver lung lungs heart kidney spleen prostate breast"
-    " tumor tumour cancer lesion ct mri pet mr scan scans case cases study series train training test tests"
-    " validation table specific based information safety care history outcome outcomes records record file files"
-    " name names folder number numbers no not the a an all any each every per one two first last next new old none"
-    " with without and or from for in on by of to at is was are position orientation selection sampling independent"
-    " network unet net loader module setup sequence support table treatment preparation identity removed frame"
-    " description clinical trial body mass gantry relationship primary language code insurance plan preference photo"
-    " species breed comments address telephone status summary report reports results split splits stratified grouped"
-    " aware aggregated averaged averages segmentation registration classifier detector pipeline encoder decoder"
-    " embedding features feature vector matrix cross fold folds k leave out hold holdout random sampler batch"
-    " batches epoch epochs step steps run runs transform config error warning info who index list date dates time"
-    " space flow atlas template"
 )
 
 
@@ -65,7 +55,12 @@ _NAMED = re.compile(
     rf"(?<![^\W_])(?:[Ff]ull[ _]?)?(?:[Nn]ame|NAME)[\"']?[ ]?[:=][ ]?[\"']?"
     rf"(?P<name>{_GIVEN},?(?: (?:{_PARTICLES}))? {_GIVEN}(?: {_GIVEN})?)"
 )
-_OF_A_PERSON = frozenset({Kind.DICOM, Kind.NHS_NUMBER, Kind.HOSPITAL_NUMBER, Kind.DATE})
+_SINGLE = re.compile(rf"(?<![^\W_])(?:Name|NAME|Nom|NOM|Nome|Naam|Nombre|Navn|Namn|Nazwisko)[\"']?[ ]?[:=][ ]?(?P<name>{_GIVEN})")
+_QUOTED_COMMA = re.compile(
+    rf"(?<=[\"'])(?P<name>(?:{_GIVEN} ){{0,2}}{_GIVEN}, ?{_GIVEN}(?: {_GIVEN}\.?)?)(?=[\"'])"
+)
+_OF_A_PERSON = frozenset({Kind.DICOM, Kind.NHS_NUMBER, Kind.HOSPITAL_NUMBER, Kind.NATIONAL_NUMBER, Kind.DATE})
+_COMMA = re.compile(r"[\"'][^\W\d_][^\n\"']{1,40}, ?[^\W\d_][^\n\"']{0,30}[\"']")
 _MOST_BESIDE = 2000
 
 
@@ -81,8 +76,17 @@ def find(reading: Reading) -> Iterator[Hit]:
             yield Hit(begin, begin + len(name), Kind.NAME, "<name>", 5)
     for pattern in (_CALLED, _FOLDER) if not _PATIENTS.isdisjoint(reading.vocabulary) else ():
         for found in pattern.finditer(text):
-            if all(word.lower() not in _THINGS for word in re.findall(r"[^\W\d_]+", found["name"])):
+            if not _names_a_thing(found["name"]):
                 yield Hit(*found.span("name"), Kind.NAME, "<name>", 5)
+    for found in _QUOTED_COMMA.finditer(text) if may_be_quoted(text) else ():
+        words = [word for word in re.findall(rf"{_GIVEN}", found["name"]) if word.lower() not in _BEFORE_FAMILY]
+        if len(words) > 1 and all(may_be_name(word) or len(word) == 1 for word in words):
+            yield Hit(*found.span("name"), Kind.NAME, "<name>", 5)
+
+
+def may_be_quoted(text: str) -> bool:
+    """Tell cheaply whether a name may stand between quotation marks as ``'Family, Given'``."""
+    return _COMMA.search(text) is not None
 
 
 def beside(reading: Reading, hits: Sequence[Hit]) -> Iterator[Hit]:
@@ -92,9 +96,14 @@ def beside(reading: Reading, hits: Sequence[Hit]) -> Iterator[Hit]:
         found = [_JUST_BEFORE.search(text, max(0, hit.start - 90), hit.start)]
         begin, stop = _around(text, hit)
         found += _NAMED.finditer(text, begin, stop)
+        found += _SINGLE.finditer(text, begin, stop)
         for name in found:
-            if name is not None and all(word.lower() not in _THINGS for word in re.findall(r"[^\W\d_]+", name["name"])):
+            if name is not None and not _names_a_thing(name["name"]):
                 yield Hit(*name.span("name"), Kind.NAME, "<name>", 5)
+
+
+def _names_a_thing(name: str) -> bool:
+    return any(is_thing(word) for word in re.findall(r"[^\W\d_]+", name))
 
 
 def _around(text: str, hit: Hit) -> tuple[int, int]:
@@ -144,7 +153,7 @@ def _trimmed(name: str) -> str:
     """Leave out words that are no part of a name; empty where none is left."""
     kept: list[str] = []
     for word in name.split(" "):
-        if word.lower().strip(".,") in _THINGS and len(word.strip(".")) > 1:
+        if is_thing(word.strip(".,")) and len(word.strip(".")) > 1:
             break
         kept.append(word)
     return " ".join(kept).rstrip(".") if kept and any(len(word) > 1 for word in kept) else ""

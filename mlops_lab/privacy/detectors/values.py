@@ -10,6 +10,7 @@ from . import calendar
 from .dicom_attributes import Nature
 from .labels import Label
 from .reading import PLACEHOLDER, Reading, listed
+from .vocabulary import is_personal
 
 RANK = 6
 _STANDS_FOR: dict[Nature, str] = {
@@ -19,6 +20,7 @@ _STANDS_FOR: dict[Nature, str] = {
     "uid": "<uid>",
     "items": "<removed>",
     "text": "<removed>",
+    "person": "<name>",
 }
 _NOTHING = listed(
     "none null nil nan n/a na str int float string object integer bool boolean bytes text varchar true false required"
@@ -37,6 +39,8 @@ _PSEUDONYM = re.compile(
     r"|\d{1,3}",
     re.IGNORECASE,
 )
+_NUMBER = re.compile(r"[A-Za-z]{0,4}[\-_/ ]?\d{6,}[A-Za-z]?")
+"""What stands under ``patient`` and is longer than a count."""
 _CODE = re.compile(r"[a-z_][\w.]*(?:[\[(].*)?|[A-Za-z_][\w.]*[\[(].*")
 _FRACTION = re.compile(r"\d*\.\d+(?:e[+-]?\d+)?")
 
@@ -47,11 +51,13 @@ def hit_of(reading: Reading, label: Label, start: int, stop: int, quoted: bool) 
     stripped = value.strip()
     if stripped and is_identifying(stripped, label, quoted, reading):
         begin = start + len(value) - len(value.lstrip())
-        yield Hit(begin, begin + len(stripped), label.kind, placeholder(label), RANK)
+        yield Hit(begin, begin + len(stripped), label.kind, placeholder(label, stripped), RANK)
 
 
-def placeholder(label: Label) -> str:
-    """Give what stands for a value of `label`."""
+def placeholder(label: Label, value: str) -> str:
+    """Give what stands for a `value` of `label`."""
+    if label.nature == "person" and any(map(str.isdigit, value)):
+        return "<id>"
     return "<nhs number>" if label.kind is Kind.NHS_NUMBER else _STANDS_FOR[label.nature]
 
 
@@ -77,6 +83,8 @@ def is_identifying(value: str, label: Label, quoted: bool, reading: Reading) -> 
         return True
     if label.nature == "id":
         return digits and not _PSEUDONYM.fullmatch(value) and not _FRACTION.fullmatch(value)
+    if label.nature == "person":
+        return _NUMBER.fullmatch(value) is not None or is_personal(value)
     if label.nature == "name":
         return letters > 1 and not _PSEUDONYM.fullmatch(value)
     return letters + digits > 1

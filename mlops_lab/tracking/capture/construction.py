@@ -28,7 +28,7 @@ _PARTS = {
     "torch": ("torch.optim.", "torch.utils.data."),
     "monai": (
         *("monai.transforms.", "monai.metrics.", "monai.losses.", "monai.networks.nets.", "monai.data."),
-        *("monai.inferers.", "monai.optimizers.", "monai.engines."),
+        *("monai.inferers.", "monai.optimizers.", "monai.engines.", "monai.handlers."),
     ),
 }
 """Per library that arrives the modules whose classes are watched."""
@@ -37,7 +37,7 @@ _BASES = (
     *("torch.utils.data.dataset:Dataset", "torch.utils.data.dataloader:DataLoader"),
     *("torch.utils.data.sampler:Sampler", "monai.transforms.transform:Transform", "monai.metrics.metric:Metric"),
     *("monai.metrics.metric:Cumulative", "monai.metrics.cumulative_average:CumulativeAverage"),
-    *("monai.inferers.inferer:Inferer", "ignite.engine.engine:Engine"),
+    *("monai.inferers.inferer:Inferer", "ignite.engine.engine:Engine", "ignite.metrics.metric:Metric"),
 )
 """What these classes build on; the rest of a library, its tensors above all, is let alone."""
 

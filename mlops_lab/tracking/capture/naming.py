@@ -49,7 +49,7 @@ def callers_labels(count: int, background: bool) -> list[str] | None:
         One name per value, or None where the code has no such list. ``["background", "liver", "tumour"]``,
         ``{0: "background", 1: "liver"}``, ``{"1": "liver"}`` and ``{"liver": 1}`` are understood.
     """
-    scopes = [scope for frame in _users(sys._getframe(1)) for scope in _scopes(frame)]
+    scopes = [scope for frame in users_frames(sys._getframe(1)) for scope in _scopes(frame)]
     for wanted in _LABELS:
         for scope in scopes:
             for name, value in list(scope.items()):
@@ -100,14 +100,15 @@ def snake_case(name: str) -> str:
 
 
 def _in_frames(look: Callable[[FrameType, Any], str | None], thing: Any) -> str | None:
-    for frame in _users(sys._getframe(2)):
+    for frame in users_frames(sys._getframe(2)):
         found = look(frame, thing)
         if found is not None:
             return found
     return None
 
 
-def _users(frame: FrameType | None) -> Iterator[FrameType]:
+def users_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """Give `frame` and those that called it, without those of the libraries."""
     while frame is not None:
         if not str(frame.f_globals.get("__name__", "")).startswith(_LIBRARIES):
             yield frame

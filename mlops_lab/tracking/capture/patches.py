@@ -31,3 +31,15 @@ class Patches:
         """Take everything back; harmless when that has been done."""
         while self._undo:
             self._undo.pop()()
+
+
+def family(base: type) -> list[type]:
+    """Give `base` and all classes that are made of it, each before its own."""
+    found: dict[type, None] = {base: None}
+    waiting = [base]
+    while waiting:
+        for cls in type.__subclasses__(waiting.pop()):
+            if cls not in found:
+                found[cls] = None
+                waiting.append(cls)
+    return list(found)

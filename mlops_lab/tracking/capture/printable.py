@@ -56,6 +56,22 @@ def printable(value: Any) -> Any:
         return kind.__name__
 
 
+def yaml_of(described: Any) -> str:
+    """Give dictionaries, lists and values as YAML that is read rather than parsed: short lists stand on one line."""
+    import yaml
+
+    return str(yaml.safe_dump(_yaml(described), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None))
+
+
+def _yaml(value: Any) -> Any:
+    """Give `value` in YAML's own types."""
+    if isinstance(value, dict):
+        return {str(key): _yaml(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_yaml(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(printable(value))
+
+
 def is_place(text: str) -> bool:
     """Tell whether `text` is a path or an address rather than a name or a word."""
     if "/" not in text and "\\" not in text and not text.startswith("~"):

@@ -6,7 +6,7 @@ Nothing is imported and nothing is sent until the cell really calls MLflow. Whil
   is the server's, or our run key while no server holds it;
 - a ``start_run`` after that, with ``nested=True``, or in an experiment that the user chose, begins a run of its own
   below the block's run; what is captured while it is open in this thread belongs to it;
-- writing costs a write to a journal (:mod:`.fluent_store`), whatever the server does; questions go to the server, with
+- writing costs a write to a journal (:mod:`.store`), whatever the server does; questions go to the server, with
   short patience;
 - where the user pointed MLflow at another server, MLflow is left alone;
 - programs that the cell starts find the run through MLflow's own variables, where a server holds it.
@@ -20,7 +20,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from ... import connection
@@ -31,6 +31,8 @@ from ..model import EndStatus
 from ..projection.projector import origin_of
 from ..run import Run, runs
 from . import calls as fluent_calls
+from .asking import no_answer
+from .environment import EXPERIMENT_ID, Environment, without_run_id
 from .experiments import Experiments
 from .files import lead_tables
 from .models import Models
@@ -43,15 +45,9 @@ LAST_ANSWER = 10.0
 LOGIN_SEEN = 5.0
 """Seconds after which a login that was made elsewhere is noticed."""
 
-_SHORT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-"""With MLflow's defaults a single call blocks for minutes on a dead server."""
-_RUN_ID = "MLFLOW_RUN_ID"
-_EXPERIMENT_ID = "MLFLOW_EXPERIMENT_ID"
-_URI = "MLFLOW_TRACKING_URI"
-_AUTH = "MLFLOW_TRACKING_AUTH"
-_SESSION = "MLOPS_LAB_SESSION"
 _FLUENT = "mlflow.tracking.fluent"
 _SERVICE = "mlflow.tracking._tracking_service.utils"
+_REGISTRY = "mlflow.tracking._model_registry.fluent"
 
 
 class Binding(Held):
@@ -73,9 +69,13 @@ class Binding(Held):
                 child.end(status)
         finally:
             _hook.leave(self)
-        limit = time.monotonic() + LAST_ANSWER
-        for child in self.children:
-            child.finish(max(0.0, limit - time.monotonic()))
+        deadline = time.monotonic() + LAST_ANSWER
+        # All at once: while a server hangs each of them takes its time to give up.
+        finishing = [threading.Thread(target=child.finish, args=(deadline,), daemon=True) for child in self.children]
+        for thread in finishing:
+            thread.start()
+        for thread in finishing:
+            thread.join(max(0.0, deadline - time.monotonic()) + 1)
 
     def _expected(self) -> str:
         """Give the origin of the server that the run will go to; empty where there is none. A login may change it."""
@@ -101,10 +101,9 @@ class _Hook:
     def __init__(self) -> None:
         self._guard = threading.RLock()
         self._bindings: list[Binding] = []
-        self._lent: dict[str, str] = {}
-        self._run_before: str | None = None
+        self._environment = Environment()
         self._arrivals: Arrivals | None = None
-        self._patches = Patches()
+        self._patches: list[Patches] = []
         self._experiments = Experiments()
         self.models = Models()
         self._stores: dict[str, BlockStore] = {}
@@ -114,19 +113,17 @@ class _Hook:
     def enter(self, binding: Binding) -> None:
         with self._guard:
             if not self._bindings:
-                self._lend(_SHORT)
-                self._run_before = os.environ.get(_RUN_ID)
-                self._arrivals = Arrivals(frozenset({_FLUENT}), self._patch)
+                self._environment.begin()
+                wanted = (_FLUENT, _REGISTRY)
+                self._arrivals = Arrivals(frozenset(wanted), self._patch)
                 self._arrivals.install()
-                if _FLUENT in sys.modules:
-                    self._patch(sys.modules[_FLUENT])
+                for module in [sys.modules[name] for name in wanted if name in sys.modules]:
+                    self._patch(module)
             self._bindings.append(binding)
             if binding.run.run_id is None and not binding.run.offline:
                 self._experiments.fell_silent(binding)
             if binding.run.run_id:
-                self._lend({_URI: binding.uri})
-                if os.environ.get(_SESSION):
-                    self._lend({_AUTH: "mlops_lab"})
+                self._environment.lead(binding.uri)
             self._point()
 
     def leave(self, binding: Binding) -> None:
@@ -139,26 +136,21 @@ class _Hook:
                 return
             if self._arrivals is not None:
                 self._arrivals.remove()
-            self._patches.restore()
+            while self._patches:
+                self._patches.pop().restore()
             self._forget_stand_ins()
             self._stores, self._experiments, self.models = {}, Experiments(), Models()
-            lent, self._lent = self._lent, {}
-            for name, value in lent.items():
-                if os.environ.get(name) == value:  # a login or the user may have set it anew meanwhile
-                    del os.environ[name]
-            os.environ.pop(_RUN_ID, None)
-            if self._run_before is not None:
-                os.environ[_RUN_ID] = self._run_before
+            self._environment.end()
 
     def _forget_stand_ins(self) -> None:
         """No server knows the ids that stood for experiments; MLflow keeps the one that was set."""
         fluent: Any = sys.modules.get(_FLUENT)
         if self._experiments.stands_in(getattr(fluent, "_active_experiment_id", None) or ""):
             fluent._active_experiment_id = None
-        if self._experiments.stands_in(os.environ.get(_EXPERIMENT_ID, "")):
-            del os.environ[_EXPERIMENT_ID]
+        if self._experiments.stands_in(os.environ.get(EXPERIMENT_ID, "")):
+            del os.environ[EXPERIMENT_ID]
 
-    # What the stores and the changed calls ask: fluent_store.Block, fluent_calls.Blocks
+    # What the stores and the changed calls ask: asking.Block, calls.Blocks
 
     def any_open(self) -> bool:
         return bool(self._bindings)
@@ -207,7 +199,7 @@ class _Hook:
             return original(**given)
         if run_id:
             held = self.held(run_id)
-            with _without_run_id():
+            with without_run_id():
                 return original(**given) if held is None else self._resume(held, given)
         elsewhere, own = self._place(binding, given.get("experiment_id"))
         inside = _stack()
@@ -239,10 +231,27 @@ class _Hook:
             given["tags"] = {PARENT: binding.id, **(given.get("tags") or {})}
         self._starting.now = not elsewhere
         try:
-            with _without_run_id():
+            with without_run_id():
                 return original(**given)
         finally:
             self._starting.now = False
+
+    def register(self, ask: Callable[[], Any], model_uri: str, name: str) -> Any:
+        """Register a model version; while nobody can be asked to, say so and let training go on."""
+        binding = self.binding()
+        if binding is None:
+            return ask()
+        if not (self._experiments.away(binding) or self.models.kept_in(model_uri)):
+            try:
+                return ask()
+            except Exception as error:
+                if not no_answer(error):
+                    raise
+                self._experiments.fell_silent(binding)
+        binding.run.notice(f"The model is not registered as {name}: no server could be asked to. Do it later.")
+        from mlflow.entities.model_registry import ModelVersion
+
+        return ModelVersion(name, "", int(time.time() * 1000))
 
     def _resume(self, held: Held, given: dict[str, Any]) -> Any:
         """Make a run of ours the active one of this thread, as ``start_run`` does with a run that exists."""
@@ -294,30 +303,25 @@ class _Hook:
 
     # How MLflow is changed
 
-    def _lend(self, wanted: dict[str, str]) -> None:
-        for name, value in wanted.items():
-            if name not in os.environ:
-                self._lent[name] = os.environ[name] = value
-
     def _point(self) -> None:
         known = [item.run.run_id for item in self._bindings if item.run.run_id]
-        if known and known[-1]:
-            os.environ[_RUN_ID] = known[-1]
-        else:
-            os.environ.pop(_RUN_ID, None)
+        self._environment.point(known[-1] if known else None)
 
     def _patch(self, module: Any) -> None:
         patches = Patches()
         try:
-            self._get_store = sys.modules[_SERVICE]._tracking_store_registry.get_store
-            fluent_calls.lead_runs(module, patches, self)
-            fluent_calls.lead_values(module, patches, self)
-            fluent_calls.lead_stores(sys.modules[_SERVICE], patches, self)
-            lead_tables(module.MlflowClient, patches, self.known, self._experiments.away)
+            if module.__name__ == _REGISTRY:
+                fluent_calls.lead_registration(module, patches, self)
+            else:
+                self._get_store = sys.modules[_SERVICE]._tracking_store_registry.get_store
+                fluent_calls.lead_runs(module, patches, self)
+                fluent_calls.lead_values(module, patches, self)
+                fluent_calls.lead_stores(sys.modules[_SERVICE], patches, self)
+                lead_tables(module.MlflowClient, patches, self.known, self._experiments.away)
         except (AttributeError, KeyError, TypeError):
             patches.restore()  # a version that looks different: the variables do what they can
             return
-        self._patches = patches
+        self._patches.append(patches)
 
     def artifact_uri(self, held: Held) -> str:
         return self.store(_tracking_uri()).artifact_uri(held)
@@ -348,17 +352,6 @@ def run_id_at(uri: str) -> str | None:
     """Give what MLflow calls the run of this thread's block where that is for the server at `uri`."""
     held = _hook.home(uri) if _SERVICE in sys.modules else None
     return held.id if held is not None else None
-
-
-@contextlib.contextmanager
-def _without_run_id() -> Iterator[None]:
-    """MLflow prefers the variable to everything but an explicit id, and takes it away once it was read."""
-    before = os.environ.pop(_RUN_ID, None)
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[_RUN_ID] = before
 
 
 def _tracking_uri() -> str:

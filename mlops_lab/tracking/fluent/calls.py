@@ -35,6 +35,9 @@ class Blocks(Protocol):
     def start(self, original: Callable[..., Any], given: dict[str, Any]) -> Any:
         """Begin what ``mlflow.start_run`` asks for."""
 
+    def register(self, ask: Callable[[], Any], model_uri: str, name: str) -> Any:
+        """Register a model version by `ask`, where somebody can be asked."""
+
     def store(self, uri: str) -> BlockStore:
         """Give the store for a tracking URI."""
 
@@ -103,6 +106,17 @@ def lead_stores(service: Any, patches: Patches, blocks: Blocks) -> None:
     patches.set(registry, "get_store", block_store)
     remembered = Repositories(service._artifact_repos_cache, blocks.held, blocks.artifact_uri, blocks.models)
     patches.set(service, "_artifact_repos_cache", remembered)
+
+
+def lead_registration(module: Any, patches: Patches, blocks: Blocks) -> None:
+    """Keep ``log_model(registered_model_name=...)`` from ending a training; `module` is the registry's fluent part."""
+    register = module._register_model
+
+    @functools.wraps(register)
+    def registered(model_uri: str, name: str, *args: Any, **options: Any) -> Any:
+        return blocks.register(lambda: register(model_uri, name, *args, **options), str(model_uri), name)
+
+    patches.set(module, "_register_model", registered)
 
 
 def _exchange(patches: Patches, *pairs: tuple[Any, Any]) -> None:

@@ -39,8 +39,12 @@ class Experiments:
         return str(experiment_id).startswith("mlops_lab-")
 
     def away(self, held: Held) -> bool:
-        """Tell whether the server of a run is not to be asked: there is none, or it has just failed to answer."""
-        return held.run.offline or not held.uri or time.monotonic() < self._silent_until.get(held.uri, 0.0)
+        """Tell whether the server of a run is not to be asked: it is not meant to hear of the run now, or is silent."""
+        return held.run.offline or not held.recorded or self.silent(held)
+
+    def silent(self, held: Held) -> bool:
+        """Tell whether there is no server, or it has just failed to answer."""
+        return not held.uri or held.troubled or time.monotonic() < self._silent_until.get(held.uri, 0.0)
 
     def fell_silent(self, held: Held) -> None:
         """Take note that the server of a run did not answer."""

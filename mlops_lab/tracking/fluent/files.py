@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import posixpath
 import shutil
 import tempfile
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ..capture.patches import Patches
 from .models import Models
 from .runs import Held
+
+_TABLES = "mlflow.loggedArtifacts"
+"""The tag in which ``log_table`` keeps what it has written."""
+_writing = threading.local()
+"""Which table this thread is writing."""
 
 Find = Callable[[str], Held | None]
 """Gives the run that MLflow's client means by an id, where a journal of ours holds it."""
@@ -28,6 +37,9 @@ class Files:
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
         """Log one file."""
+        path = f"{artifact_path or ''}/{os.path.basename(local_file)}".lstrip("/")
+        if path == getattr(_writing, "table", None):
+            self._held.tables[path] = Path(local_file).read_bytes()
         self._held.run.log_artifact(local_file, artifact_path or "")
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
@@ -73,7 +85,7 @@ class Repositories(OrderedDict[str, Any]):
         held = self._find(owner)
         if held is not None:
             return Files(held, lambda: self._real(held))
-        return self._models.files(owner) or super().get(owner, default)
+        return self._models.repository(owner) or super().get(owner, default)
 
     def _real(self, held: Held) -> Any:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -82,7 +94,9 @@ class Repositories(OrderedDict[str, Any]):
 
 
 def lead_tables(client: Any, patches: Patches, find: Find, away: Callable[[Held], bool]) -> None:
-    """Let ``log_table`` find the table that it adds to, which may not be on the server yet.
+    """Let MLflow's client see what a run of ours has logged, of which the server may not have heard yet.
+
+    ``log_table`` reads what it adds to, again and again in a training: it waits for no server.
 
     Parameters
     ----------
@@ -92,6 +106,25 @@ def lead_tables(client: Any, patches: Patches, find: Find, away: Callable[[Held]
         Tells whether the server of a run is not to be asked.
     """
     list_artifacts, download = client.list_artifacts, client.download_artifacts
+    log_table, get_run = client.log_table, client.get_run
+
+    @functools.wraps(log_table)
+    def table(self: Any, run_id: str, data: Any, artifact_file: str) -> Any:
+        held = find(run_id)
+        # A run that was gone on with may have the table from before.
+        _writing.table = posixpath.normpath(artifact_file) if held is not None and not held.resumed else None
+        try:
+            return log_table(self, run_id, data, artifact_file)
+        finally:
+            _writing.table = None
+
+    @functools.wraps(get_run)
+    def got(self: Any, run_id: str) -> Any:
+        held = find(run_id) if getattr(_writing, "table", None) else None
+        if held is None:
+            return get_run(self, run_id)
+        known = [{"path": path, "type": "table"} for path in held.tables if path != _writing.table]
+        return SimpleNamespace(data=SimpleNamespace(tags={_TABLES: json.dumps(known)}))
 
     @functools.wraps(list_artifacts)
     def listed(self: Any, run_id: str, path: str | None = None) -> Any:
@@ -100,6 +133,8 @@ def lead_tables(client: Any, patches: Patches, find: Find, away: Callable[[Held]
             return list_artifacts(self, run_id, path)
         from mlflow.entities import FileInfo
 
+        if getattr(_writing, "table", None):
+            return [FileInfo(name, False, len(content)) for name, content in held.tables.items()]
         here = {
             name: FileInfo(name, False, file.stat().st_size)
             for name, file in held.files().items()
@@ -112,12 +147,19 @@ def lead_tables(client: Any, patches: Patches, find: Find, away: Callable[[Held]
     @functools.wraps(download)
     def downloaded(self: Any, run_id: str, path: str, dst_path: str | None = None) -> Any:
         held = find(run_id)
-        file = held.files().get(path) if held is not None else None
-        if file is None or dst_path is None:
+        content = held.tables.get(path) if held is not None else None
+        file = held.files().get(path) if held is not None and content is None else None
+        if dst_path is None or (content is None and file is None):
             return download(self, (held and held.run.run_id) or run_id, path, dst_path)
-        target = os.path.join(dst_path, path)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        return shutil.copyfile(file, target)
+        target = Path(dst_path, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if content is not None:
+            target.write_bytes(content)
+        elif file is not None:
+            shutil.copyfile(file, target)
+        return str(target)
 
+    patches.set(client, "log_table", table)
+    patches.set(client, "get_run", got)
     patches.set(client, "list_artifacts", listed)
     patches.set(client, "download_artifacts", downloaded)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from ... import connection
 from ...connection import tags as names
 from ...connection.errors import ConnectionProblem, Refused
 from ..journal.writer import Journal, read
-from ..model import SCHEMA_VERSION, Artifact, End, EndStatus, Input, Metric, Start, sound
+from ..model import SCHEMA_VERSION, Artifact, End, EndStatus, Input, Metric, Staged, Start, sound
 from ..projection.flusher import Keeper, Sender
 from ..projection.projector import Projector
 from ..run import LONGEST_PARAM, Run, runs
@@ -53,10 +54,11 @@ class Held:
         self.run = run
         self._uri = uri
         self._pid = os.getpid()
-        self._start: Start | None = None
         self._shown: Any = None
         self._names: dict[str, str] = {}
         """What the metrics that MLflow is told of are called here."""
+        self.tables: dict[str, bytes] = {}
+        """What ``log_table`` has written, by path: the next call adds to it."""
         self._again: dict[str, str] = {}
         """Params that were set again to another value, with their first one."""
 
@@ -85,13 +87,24 @@ class Held:
         return run_id in (self.run.key, self.run.run_id) and os.getpid() == self._pid
 
     @property
-    def start(self) -> Start:
-        """The first record of the run's journal."""
-        if self._start is None:
-            record, _ = next(read(self.run.folder))
-            assert isinstance(record, Start)
-            self._start = record
-        return self._start
+    def recorded(self) -> bool:
+        """Does this process record the run? Of several ranks only the first does."""
+        return self.run.gate is not None
+
+    @property
+    def resumed(self) -> bool:
+        """Was the run begun by an earlier block?"""
+        return self.run.cells_folder != "cells"
+
+    @property
+    def troubled(self) -> bool:
+        """Does the server of the run not answer at the moment?"""
+        problem = self.run._sender.problem if self.run._sender is not None else None
+        return isinstance(problem, ConnectionProblem) and not isinstance(problem, Refused)
+
+    def screened(self, name: str) -> str:
+        """Give a name as it may leave this computer."""
+        return self.run.gate.name(name) if self.run.gate is not None else name
 
     def shown(self, place: Callable[[Held], str], experiment_id: str) -> Any:
         """Give the run as MLflow's object, without asking the server.
@@ -154,7 +167,7 @@ class Held:
         """Give the files that this run has logged and that are still on this computer, by their path in the run."""
         found: dict[str, Path] = {}
         for record, _ in read(self.run.folder):
-            if isinstance(record, Artifact):
+            if isinstance(record, (Artifact, Staged)):
                 found[f"{record.folder}/{record.name}".lstrip("/")] = self.run.folder / record.file
         return {name: path for name, path in found.items() if path.exists()}
 
@@ -178,6 +191,7 @@ class Child(Held):
         self._projector = projector
         self._sender = Sender(projector)
         self._keeper = Keeper(journal, run.drain, lambda: None)
+        self._closing: threading.Thread | None = None
         run.attach(self._sender)
 
     @classmethod
@@ -211,13 +225,14 @@ class Child(Held):
             experiment=sound(experiment),
             run_name=sound(name),
             time=began or int(time.time() * 1000),
-            user=block.start.user,
+            user=block.run.start.user,
             tags={sound(key): sound(value) for key, value in tags.items()},
             offline=block.run.offline,
             parent=parent.run.key if parent is not None else "",
         )
         gate = block.run.gate
-        start = gate.start(start) if gate is not None else start
+        assert gate is not None, "a process that does not record begins no run"
+        start = gate.start(start)
         journal = Journal.create(start)
         projector = Projector(journal.folder, _server)
         child = cls(Run(journal, start, projector, block.run.options, gate), lambda: block.uri, journal, projector)
@@ -233,17 +248,31 @@ class Child(Held):
         runs.remove(self.run)
         self.run.come_to_end()
         self.run.drain(wait=True)
+        self.run.finish(status)
+        # Its files may still be looked through for identifiers; the next trial of a sweep does not wait for that.
         last = End(status, time_ms or self._journal.now())
+        self._closing = threading.Thread(target=self._close, args=(last,), name="mlops_lab closing", daemon=True)
+        self._closing.start()
+
+    def _close(self, last: End) -> None:
+        self.run.finish_files()
         if not self._journal.append_last(last):
             self._projector.last_words = [last]
         self._journal.close()
         self._keeper.stop()
-        self.run.finish(status)
 
-    def finish(self, limit: float) -> None:
-        """Send the rest, for at most `limit` seconds; what is left is a sync's to send."""
+    def catch_up(self) -> None:
+        """See :meth:`Held.catch_up`."""
+        if self._closing is not None:
+            self._closing.join(CATCH_UP)
+        super().catch_up()
+
+    def finish(self, deadline: float) -> None:
+        """Send the rest until `deadline`, on the monotonic clock; what is left is a sync's to send."""
+        if self._closing is not None:
+            self._closing.join()
         if not self.run.offline:
-            self._sender.finish(limit)
+            self._sender.finish(max(0.0, deadline - time.monotonic()) if not self.troubled else 0.0)
             self._sender.let_go()
 
     def _connect(self, ask: bool) -> None:
@@ -277,7 +306,7 @@ def _mlflow_run(held: Held, place: Callable[[Held], str], experiment_id: str) ->
             self._artifact_uri = self._artifact_uri or place(held)
             return self._artifact_uri
 
-    start = held.start
+    start = held.run.start
     info = Info(
         run_id=held.id,
         experiment_id=held.experiment_id or experiment_id,

@@ -4,75 +4,27 @@ So an explicit ``mlflow.log_metric``, a client's ``log_batch`` and MLflow's auto
 server does. What is asked (runs, histories, searches) and what belongs to other runs passes on to the real store.
 While the server that our runs are for does not answer, an experiment that somebody names is taken to exist, and a run
 that somebody begins in it is kept here until there is a server. Logged models (``log_model``) go to the server at
-once, where there is one (:mod:`.fluent_models`).
+once, where there is one (:mod:`.models`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from ... import wire
 from ...connection import tags as names
 from ...errors import MlopsLabError
 from ..model import EndStatus, Input
-from .experiments import Experiments
-from .models import Models
+from .asking import no_answer
+from .models import ModelStore
 from .runs import PARENT, Child, Held
 
 _STATES: dict[str, EndStatus] = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED"}
 
 
-class Block(Protocol):
-    """What the store is told about the blocks that are open."""
-
-    def known(self, run_id: str) -> Held | None:
-        """Give the run that MLflow's client means by `run_id`, where it was begun in a block that is open."""
-
-    def held(self, run_id: str) -> Held | None:
-        """Give that run where its journal takes more."""
-
-    def home(self, uri: str) -> Held | None:
-        """Give the block whose runs are for the server at `uri`, in this thread."""
-
-    def next_name(self, home: Held) -> str:
-        """Name a run that is begun without a name. MLflow would draw one from the random stream of the training."""
-
-    def begun(self, child: Child) -> None:
-        """Take note of a run that was begun."""
-
-
-class BlockStore:
-    """Stands before the real store of one tracking URI, which is made when something is asked of it.
-
-    Parameters
-    ----------
-    uri
-        The tracking URI.
-    make
-        Makes the real store.
-    block
-        The open blocks.
-    experiments, models
-        Shared by the stores of all blocks.
-    """
-
-    def __init__(
-        self, uri: str, make: Callable[[], Any], block: Block, experiments: Experiments, models: Models
-    ) -> None:
-        self._uri = uri
-        self._make = make
-        self._block = block
-        self._experiments = experiments
-        self._models = models
-        self._made: Any = None
-
-    @property
-    def real(self) -> Any:
-        """The real store."""
-        if self._made is None:
-            self._made = self._make()
-        return self._made
+class BlockStore(ModelStore):
+    """Stands before the real store of one tracking URI; see :class:`.asking.Asking` and :class:`.models.ModelStore`."""
 
     # What is written
 
@@ -104,6 +56,14 @@ class BlockStore:
             held.log_param(param.key, param.value)
         for tag in tags:
             held.run.set_tag(tag.key, tag.value)
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        """Remove a tag, which the server may not have heard of yet."""
+        held = self._block.known(run_id)
+        if held is None:
+            self.real.delete_tag(run_id, key)
+        elif self._read(held, lambda: self.real.delete_tag(held.run.run_id, key) or key) is None:
+            held.run.notice(f"The tag {key} is not removed: no server could be asked to.")
 
     def log_metric_async(self, run_id: str, metric: Any) -> Any:
         """Log one point; there is nothing to wait for."""
@@ -137,8 +97,8 @@ class BlockStore:
             data = given.dataset
             tags = {tag.key: tag.value for tag in given.tags or []}
             held.log_input(Input(data.name, data.digest, data.source_type, data.source, tags))
-        if models:
-            self.real.log_inputs(run_id=self._at_server(held), datasets=None, models=models)
+        if models and held.run.run_id:
+            self._done("", lambda: self.real.log_inputs(run_id=held.run.run_id, datasets=None, models=models))
 
     def update_run_info(self, run_id: str, run_status: Any, end_time: Any, run_name: Any) -> Any:
         """Rename or end a run. The block's own ends with the block."""
@@ -157,6 +117,8 @@ class BlockStore:
         home = self._block.home(self._uri)
         if home is None:
             return self.real.create_run(experiment_id, user_id, start_time, tags, run_name)
+        if not home.recorded:
+            return self._shown(home)
         given = {tag.key: tag.value for tag in tags or []}
         parent = self._block.known(given.get(PARENT, ""))
         if parent is not None:
@@ -174,54 +136,6 @@ class BlockStore:
             self._experiments.fell_silent(home)
         self._block.begun(child)
         return self._shown(child)
-
-    # Logged models
-
-    def create_logged_model(
-        self,
-        experiment_id: str,
-        name: str | None = None,
-        source_run_id: str | None = None,
-        tags: Any = None,
-        params: Any = None,
-        model_type: str | None = None,
-    ) -> Any:
-        """Register a model; while no server takes it, its files are the run's."""
-        home = self._block.home(self._uri)
-        held = home if home is None or not source_run_id else self._block.known(source_run_id)
-        if held is not None and held.open and (self._experiments.away(held) or not held.run.run_id):
-            return self._models.create(held, experiment_id, name, tags, params, model_type)
-        run_id = self._translated(source_run_id)
-        return self.real.create_logged_model(experiment_id, name, run_id, tags, params, model_type)
-
-    def get_logged_model(self, model_id: str, *args: Any, **kwargs: Any) -> Any:
-        """Read a model."""
-        return self._models.get(model_id) or self.real.get_logged_model(model_id, *args, **kwargs)
-
-    def finalize_logged_model(self, model_id: str, status: Any) -> Any:
-        """End the making of a model."""
-        return self._models.get(model_id) or self.real.finalize_logged_model(model_id, status)
-
-    def set_logged_model_tags(self, model_id: str, tags: Any) -> None:
-        """Tag a model."""
-        if self._models.get(model_id) is None:
-            self.real.set_logged_model_tags(model_id, tags)
-
-    def log_logged_model_params(self, model_id: str, params: Any) -> None:
-        """Set params of a model."""
-        if self._models.get(model_id) is None:
-            self.real.log_logged_model_params(model_id=model_id, params=params)
-
-    def log_outputs(self, run_id: str, models: Any) -> None:
-        """Tell which models a run has made."""
-        registered = [model for model in models if self._models.get(model.model_id) is None]
-        if registered:
-            self.real.log_outputs(run_id=self._translated(run_id), models=registered)
-
-    def record_logged_model(self, run_id: str, mlflow_model: Any) -> None:
-        """Note a model in the tags of its run, as older versions of MLflow do."""
-        if self._models.get(mlflow_model.model_id) is None:
-            self.real.record_logged_model(self._translated(run_id), mlflow_model)
 
     # What is asked
 
@@ -251,13 +165,21 @@ class BlockStore:
         """Read an experiment; one that we stand in for is as it was named."""
         if self._experiments.stands_in(experiment_id):
             return self._stand_in(self._experiments.name(experiment_id) or "")
-        return self._experiments.note(self.real.get_experiment(experiment_id))
+        home, name = self._block.home(self._uri), self._experiments.name(experiment_id)
+        if home is not None and experiment_id == home.experiment_id:
+            name = home.run.experiment
+        if home is None or name is None:
+            return self._experiments.note(self.real.get_experiment(experiment_id))
+        return self._experiments.note(
+            self._asked(home, lambda: self.real.get_experiment(experiment_id), _experiment(experiment_id, name))
+        )
 
     def get_experiment_by_name(self, experiment_name: str) -> Any:
         """Find an experiment; while the server of our runs is away, it is taken to exist."""
         home = self._block.home(self._uri)
         if home is None:
             return self.real.get_experiment_by_name(experiment_name)
+        experiment_name = home.screened(experiment_name)
         stand_in = self._stand_in(experiment_name)
         return self._experiments.note(
             self._asked(home, lambda: self.real.get_experiment_by_name(experiment_name), stand_in)
@@ -268,8 +190,18 @@ class BlockStore:
         home = self._block.home(self._uri)
         if home is None:
             return self.real.create_experiment(name, artifact_location, tags)
+        name = home.screened(name)
         stand_in = self._experiments.named(name)
         return self._asked(home, lambda: self.real.create_experiment(name, artifact_location, tags), stand_in)
+
+    def search_runs(self, experiment_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        """Search the server's runs; in an experiment that no server has made yet there are none."""
+        from mlflow.store.entities.paged_list import PagedList
+
+        there = [one for one in experiment_ids or () if not self._experiments.stands_in(str(one))]
+        if experiment_ids and not there:
+            return PagedList([], None)
+        return self.__getattr__("search_runs")(there, *args, **kwargs)
 
     # The rest
 
@@ -288,46 +220,16 @@ class BlockStore:
         if self._made is not None:
             self._made.shut_down_async_logging()
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("_made", "_make"):  # a copy that is being made has neither yet
-            raise AttributeError(name)
-        attribute = getattr(self.real, name)
-        if not callable(attribute):
-            return attribute
-
-        def passed_on(*args: Any, **kwargs: Any) -> Any:
-            named = {key: self._translated(value) for key, value in kwargs.items()}
-            return attribute(*[self._translated(value) for value in args], **named)
-
-        return passed_on
-
     def artifact_uri(self, held: Held) -> str:
         """Ask the server where the artifacts of a run are; empty while it does not answer."""
         found = self._asked(held, lambda: self.real.get_run(held.run.run_id), None) if held.run.run_id else None
         return str(found.info.artifact_uri) if found is not None else ""
 
-    def _translated(self, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        held = self._block.known(value)
-        return value if held is None else self._at_server(held)
-
-    def _at_server(self, held: Held) -> str:
-        if held.run.run_id:
-            return held.run.run_id
-        from mlflow.exceptions import MlflowException
-
-        raise MlflowException(
-            f"The run {held.run.name} is kept on this computer and no server holds it yet, so this cannot be done now."
-        )
-
     def _shown(self, held: Held) -> Any:
         return held.shown(self.artifact_uri, self._experiments.named(held.run.experiment))
 
     def _stand_in(self, name: str) -> Any:
-        from mlflow.entities import Experiment
-
-        return Experiment(self._experiments.named(name), name, "", "active")
+        return _experiment(self._experiments.named(name), name)
 
     def _experiment_name(self, home: Held, experiment_id: str) -> str:
         known = home.run.experiment if experiment_id == home.experiment_id else self._experiments.name(experiment_id)
@@ -348,20 +250,6 @@ class BlockStore:
         held.catch_up()
         return self._asked(held, ask, None)
 
-    def _asked(self, held: Held, ask: Callable[[], Any], otherwise: Any) -> Any:
-        """Ask the server; give `otherwise` where it does not answer. What it refuses is raised as MLflow does."""
-        from mlflow.exceptions import MlflowException
-
-        if self._experiments.away(held):
-            return otherwise
-        try:
-            return ask()
-        except MlflowException as error:
-            if not _no_answer(error):
-                raise
-        self._experiments.fell_silent(held)
-        return otherwise
-
     def _log_with_model(self, held: Held, metrics: list[Any]) -> bool:
         """Log points that belong to a logged model as well; False where the server does not take them now."""
         from mlflow.exceptions import MlflowException
@@ -371,18 +259,16 @@ class BlockStore:
         try:
             self.real.log_batch(run_id=held.run.run_id, metrics=metrics, params=[], tags=[])
         except MlflowException as error:
-            if _no_answer(error):
+            if no_answer(error):
                 self._experiments.fell_silent(held)
             return False
         return True
 
 
-def _no_answer(error: Any) -> bool:
-    """Tell whether nobody answered, rather than a server that refuses."""
-    from mlflow.exceptions import RestException
+def _experiment(experiment_id: str, name: str) -> Any:
+    from mlflow.entities import Experiment
 
-    answered = isinstance(error, RestException)
-    return not answered or error.get_http_status_code() >= 500
+    return Experiment(experiment_id, name, "", "active")
 
 
 def _status_name(run_status: Any) -> str:

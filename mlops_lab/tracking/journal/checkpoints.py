@@ -6,17 +6,23 @@ import contextlib
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from ...wire import Number
 from ..model import Staged
+from . import staging
 
 PLACE = "checkpoints"
 """Folder of the files in the run's folder, and among the run's artifacts."""
 INDEX = "index.json"
 STATE = "state"
 """What is kept so far, in the folder of the snapshots: the first line is an :class:`Index`."""
+BEST = "best"
+LAST = "last"
+_HANDED_OVER = ".kept"
+"""Ending of the folder of a file that was handed over."""
 
 
 class Entry(msgspec.Struct, omit_defaults=True):
@@ -51,6 +57,18 @@ class Index(msgspec.Struct):
     metric: str = ""
     """The metric that the best one is told by; empty where there is none."""
     files: list[Entry] = []
+
+
+class Waiting(NamedTuple):
+    """A kept file that is still on this computer."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    saved: int
+    """Milliseconds since 1970."""
+    spare: bool
+    """The last one of a run that has a best one."""
 
 
 def hand_over(folder: Path, index: Index) -> list[Staged]:
@@ -97,6 +115,22 @@ def left_behind(folder: Path) -> list[Staged]:
     return hand_over(folder, index)
 
 
+def waiting(folder: Path) -> list[Waiting]:
+    """List the kept files of a run that is over, as far as they are still in its folder."""
+    try:
+        index = msgspec.json.decode((folder / PLACE / INDEX).read_bytes(), type=Index)
+    except (OSError, msgspec.MsgspecError):
+        return []  # the run has none, or is not over
+    entries = {entry.name: entry for entry in index.files}
+    has_best = any(BEST in entry.kept for entry in index.files)
+    return [
+        Waiting(path, size, entries[path.name].time, has_best and entries[path.name].kept == LAST)
+        for place in (folder / PLACE).glob(f"*{_HANDED_OVER}")
+        for path, size in staging.copies_in(place)
+        if path.name in entries
+    ]
+
+
 def _unchanged(folder: Path, entry: Entry) -> bool:
     path = folder / entry.file
     if not path.exists():
@@ -112,7 +146,7 @@ def _unchanged(folder: Path, entry: Entry) -> bool:
 
 
 def _target(folder: Path, entry: Entry) -> Path:
-    return folder / PLACE / f"{Path(entry.file).name}.kept" / entry.name
+    return folder / PLACE / f"{Path(entry.file).name}{_HANDED_OVER}" / entry.name
 
 
 def sha256_of(path: Path) -> str:

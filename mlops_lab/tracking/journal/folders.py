@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -24,6 +25,8 @@ ORIGIN = "origin.json"
 """Whose project the run is of, as long as files of it are still to be looked through; see :mod:`..screening`."""
 UNREAD = "unread"
 """How many values were still on a device, kept in shared memory so that it outlives the process."""
+PARTIAL = ".partial"
+"""Ending of a file that is being written; it takes its name once it is whole."""
 THINNED = "thinned.json"
 """What was given up of this run for want of room."""
 
@@ -54,12 +57,12 @@ def thinned(folder: Path) -> Thinned:
 
 def replace(path: Path, content: bytes) -> bool:
     """Write a small file whole or not at all; False when the disk refuses."""
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(PARTIAL)
     try:
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             if os.write(fd, content) != len(content):
-                return False
+                raise no_room()
         finally:
             os.close(fd)
         os.replace(partial, path)
@@ -68,3 +71,8 @@ def replace(path: Path, content: bytes) -> bool:
             partial.unlink(missing_ok=True)
         return False
     return True
+
+
+def no_room() -> OSError:
+    """Make the error of a disk that took only a part of what was written."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

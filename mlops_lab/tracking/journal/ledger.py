@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..model import Artifact, Position, Quarantined, Record
+from ..model import Artifact, Position, Quarantined, Record, Staged
 from . import folders
 from .locks import FileLock
 
@@ -54,8 +54,13 @@ class Ledger:
             # A full disk must not stop the sending.
             folders.replace(self.folder / folders.POSITION, msgspec.json.encode(self.position))
 
+    def await_screening(self, record: Staged) -> None:
+        """Remember a file that is still to be looked through; only within :meth:`change`."""
+        self.position.unscreened = [*self.position.unscreened, record]
+
     def queue(self, record: Artifact) -> None:
         """Put a file at the end of those that are to be uploaded; only within :meth:`change`."""
+        self.position.unscreened = [other for other in self.position.unscreened if other.file != record.file]
         if record not in self.position.files:
             self.position.files = [*self.position.files, record]
 

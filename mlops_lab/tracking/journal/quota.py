@@ -52,6 +52,11 @@ def missing_on_disk(size: int) -> int:
     return short + reserve_of(place) // 2 if short > 0 else 0
 
 
+def counted(number: int, thing: str) -> str:
+    """Give a number with its noun; empty where it is 0."""
+    return "" if not number else f"1 {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def spelt(count: float) -> str:
     """Give a number of bytes in words."""
     for unit in ("bytes", "kB", "MB"):

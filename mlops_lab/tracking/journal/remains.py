@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +41,7 @@ def append_for_the_dead(folder: Path, records: list[Record]) -> bool:
         lines = b"\n" + b"".join(segments.encode(record) for record in records)
         with open(segments.listed(folder)[-1].path, "ab", buffering=0) as stream:
             if stream.write(lines) != len(lines):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise folders.no_room()
     finally:
         lock.release()
     return True

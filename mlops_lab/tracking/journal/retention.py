@@ -6,13 +6,13 @@ little of the disk stays free; see :mod:`.quota`. The journal of a run that a se
 
 1. journals of runs that a server has in full, the oldest first;
 2. of other runs, the records that the server has;
-3. the best or the last checkpoint so far, where a newer one has taken its place;
-4. other checkpoints, the oldest first;
-5. other files above 1 MB, the largest first;
+3. of runs that are over, the last checkpoint where there is a best one, the oldest first;
+4. files above 1 MB that are no checkpoints, the largest first;
+5. the other checkpoints of runs that are over, the oldest first;
 6. every second point of the series ``system/...``, again and again, until they are short;
 7. every second point of every long series, likewise; :mod:`.thinning` says what stays of a curve.
 
-Nothing is lost by 1 to 3. What goes by 4 to 7, from a run that takes more than half of the quota before any other, is
+Nothing is lost by 1 and 2. What goes by 3 to 7, from a run that takes more than half of the quota before any other, is
 counted, shown with the run, and told by its tags ``mlops_lab.thinned.points``, ``.files`` and ``.bytes``. Params, tags,
 inputs, ends and last values never go. Where all this is not enough new records wait in memory, and in the end are
 refused and counted. Training feels none of it, for the work is done in a process of its own
@@ -34,9 +34,8 @@ from pathlib import Path
 
 from ...home import home
 from ..model import Position, Thinned
-from . import folders, quota, segments, staging, thinning
+from . import checkpoints, folders, quota, segments, staging, thinning
 from .locks import FileLock
-from .staging import StagedFile
 
 SHARE = 0.5
 """Part of the quota above which a run gives before the others, so that one that runs wild costs only itself."""
@@ -79,6 +78,8 @@ def free_up(size: int = 0, points: bool = True) -> bool:
     if not lock.acquire():
         return False
     try:
+        for run in _runs():
+            _clear_halves(run.folder)
         steps = _STEPS if points else _STEPS[:_FILES]
         runs = _runs()
         missing = quota.missing(size, sum(run.size for run in runs))
@@ -129,10 +130,9 @@ def sentence(gone: Thinned) -> str:
     """Say what was given up of a run, for the person at the screen."""
     parts = []
     if gone.points:
-        parts.append(f"{gone.points} points of its long curves")
+        parts.append(f"{quota.counted(gone.points, 'point')} of its long curves")
     if gone.files:
-        files = "1 file" if gone.files == 1 else f"{gone.files} files"
-        parts.append(f"{files} ({quota.spelt(gone.bytes)})")
+        parts.append(f"{quota.counted(gone.files, 'file')} ({quota.spelt(gone.bytes)})")
     return (
         f"There was no room for the whole run, so {' and '.join(parts)} are not kept: "
         "free some space, connect a server, or allow more with MLOPS_LAB_QUOTA."
@@ -155,10 +155,7 @@ class _Run:
 
     @property
     def complete(self) -> bool:
-        return self.position.complete and not segments.more(self.folder, self.position)
-
-    def staged(self) -> list[StagedFile]:
-        return list(staging.files(self.folder))
+        return segments.complete(self.folder, self.position)
 
 
 class _Usage:
@@ -207,36 +204,28 @@ def _complete_runs(runs: list[_Run]) -> Iterator[int]:
 
 def _sent_records(runs: list[_Run]) -> Iterator[int]:
     for run in runs:
-        for path in segments.superseded(run.folder):
-            yield _unlink(path)
         known = segments.listed(run.folder)
         for segment, following in pairwise(known[1:]):  # the first one says what run this is
             if following.base <= run.position.offset:
                 yield _unlink(segment.path)
 
 
-def _superseded_checkpoints(runs: list[_Run]) -> Iterator[int]:
-    for run in runs:
-        newest: dict[tuple[str, str], StagedFile] = {}
-        for file in run.staged():
-            if file.role in ("best", "last"):
-                older = newest.get((file.role, file.path.name))
-                newest[file.role, file.path.name] = file
-                if older is not None:
-                    staging.give_up(older.path, "superseded")
-                    yield older.size
-
-
-def _old_checkpoints(runs: list[_Run]) -> Iterator[int]:
-    found = [(run, file) for run in runs for file in run.staged() if file.role == "checkpoint"]
-    for run, file in sorted(found, key=lambda item: item[1].written):
-        yield _give_up(run, file)
+def _spare_checkpoints(runs: list[_Run]) -> Iterator[int]:
+    found = [(run, file) for run in runs for file in checkpoints.waiting(run.folder) if file.spare]
+    for run, file in sorted(found, key=lambda item: item[1].saved):
+        yield _give_up(run, file.path, file.size)
 
 
 def _large_files(runs: list[_Run]) -> Iterator[int]:
-    found = [(run, file) for run in runs for file in run.staged() if not file.role and file.size > LARGE]
+    found = [(run, file) for run in runs for file in staging.files(run.folder) if file.size > LARGE]
     for run, file in sorted(found, key=lambda item: -item[1].size):
-        yield _give_up(run, file)
+        yield _give_up(run, file.path, file.size)
+
+
+def _checkpoints(runs: list[_Run]) -> Iterator[int]:
+    found = [(run, file) for run in runs for file in checkpoints.waiting(run.folder)]
+    for run, file in sorted(found, key=lambda item: item[1].saved):
+        yield _give_up(run, file.path, file.size)
 
 
 def _system_points(runs: list[_Run]) -> Iterator[int]:
@@ -278,23 +267,30 @@ def _thin(folder: Path, base: int, generation: int, which: thinning.Which) -> in
 _STEPS: tuple[Step, ...] = (
     _complete_runs,
     _sent_records,
-    _superseded_checkpoints,
-    _old_checkpoints,
+    _spare_checkpoints,
     _large_files,
+    _checkpoints,
     _system_points,
     _all_points,
 )
-_LOSSLESS = 3
+_LOSSLESS = 2
 """The first steps, by which nothing is lost."""
 _FILES = 5
 """The first steps, which only remove files."""
 
 
-def _give_up(run: _Run, file: StagedFile) -> int:
-    staging.give_up(file.path, "thinned")
+def _clear_halves(folder: Path) -> None:
+    """Remove what a death in the middle of thinning left; nobody else is at it while we hold the lock."""
+    halves = (folder / folders.THINNED).with_suffix(folders.PARTIAL), *folder.glob(f"journal-*{folders.PARTIAL}")
+    for path in (*segments.superseded(folder), *halves):
+        _unlink(path)
+
+
+def _give_up(run: _Run, file: Path, size: int) -> int:
+    staging.give_up(file, "thinned")
     with contextlib.suppress(OSError):
-        thinning.note(run.folder, Thinned(files=1, bytes=file.size))
-    return file.size
+        thinning.note(run.folder, Thinned(files=1, bytes=size))
+    return size
 
 
 def _remove(run: _Run) -> bool:
@@ -339,7 +335,9 @@ def _sizes(folder: Path) -> Iterator[int]:
                 yield from _sizes(Path(entry.path))
             else:
                 with contextlib.suppress(OSError):
-                    yield entry.stat(follow_symlinks=False).st_size
+                    facts = entry.stat(follow_symlinks=False)
+                    # A checkpoint that is a hard link to the user's own file takes no room of its own.
+                    yield facts.st_size if facts.st_nlink == 1 else 0
 
 
 def main() -> None:

@@ -69,13 +69,9 @@ def listed(folder: Path) -> list[Segment]:
 
 
 def superseded(folder: Path) -> list[Path]:
-    """List what a death in the middle of thinning leaves: segments that a later generation has replaced, and halves."""
+    """List the segments that a later generation has replaced, which a death in the middle of thinning leaves."""
     keep = {segment.path for segment in listed(folder)}
-    return [
-        path
-        for path in folder.iterdir()
-        if (_segment(path) is not None and path not in keep) or path.match("journal-*.partial")
-    ]
+    return [path for path in folder.iterdir() if _segment(path) is not None and path not in keep]
 
 
 def lines(folder: Path, offset: int = 0, generation: int = 0) -> Iterator[Line]:
@@ -133,6 +129,12 @@ def more(folder: Path, position: Position) -> bool:
         if known[-1].generation == position.generation and known[-1].path.stat().st_size <= behind:
             return False
     return next(records(folder, position.offset, position.generation), None) is not None
+
+
+def complete(folder: Path, position: Position) -> bool:
+    """Tell whether a server has everything of the run, what was still to be looked through included."""
+    unscreened = any((folder / staged.file).exists() for staged in position.unscreened)
+    return position.complete and not unscreened and not more(folder, position)
 
 
 def _sound(value: Any) -> Any:

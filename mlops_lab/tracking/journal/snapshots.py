@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import stat
@@ -26,6 +25,7 @@ from typing import Any, Literal
 import msgspec
 
 from .checkpoints import PLACE, STATE, Index, sha256_of
+from .clones import clone
 
 SETTLED = 10.0
 """Seconds that a snapshot has to stand at least before it is copied for good."""
@@ -33,8 +33,6 @@ SETTLED = 10.0
 LARGE = 16 << 20
 """Bytes from which on a file is removed by another thread: freeing its blocks takes a while."""
 
-_CLONE = 0x40049409
-"""Linux' request to share the blocks of another file."""
 _PIECE = 1 << 20
 
 
@@ -194,7 +192,7 @@ class Shelf:
     def _keep(self, snapshot: Snapshot, real: Path) -> None:
         device = snapshot.inode[0]
         if device not in self._cannot_clone:
-            if _clone(real, snapshot.file):
+            if clone(real, snapshot.file):
                 snapshot.how = "clone"
                 return
             self._cannot_clone.add(device)
@@ -276,26 +274,9 @@ class Shelf:
         return time.monotonic() - snapshot.taken >= max(SETTLED, 2 * self._round)
 
 
-def _clone(source: Path, target: Path) -> bool:
-    try:
-        with open(source, "rb") as there, open(target, "xb", opener=_private) as here:
-            fcntl.ioctl(here.fileno(), _CLONE, there.fileno())
-            facts = os.fstat(there.fileno())
-        os.utime(target, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
-    except OSError:
-        with contextlib.suppress(OSError):
-            target.unlink(missing_ok=True)
-        return False  # another file system, or one that cannot
-    return True
-
-
 def _unlink(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def _flow(source: Any, target: Any, given_up: Callable[[], bool]) -> str:

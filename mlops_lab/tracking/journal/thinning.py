@@ -8,7 +8,6 @@ short series (a value per epoch), params, tags, inputs, artifacts, ends.
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
 from collections.abc import Callable
@@ -104,7 +103,7 @@ def thin_segment(folder: Path, base: int, generation: int, which: Which) -> int:
     if len(fewer) == len(lines):
         return 0
     target = segments.path_of(folder, base, generation + 1)
-    partial = target.with_suffix(".partial")
+    partial = target.with_suffix(folders.PARTIAL)
     shorter = b"".join(fewer)
     try:
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -134,4 +133,4 @@ def note(folder: Path, more: Thinned) -> None:
     known = folders.thinned(folder)
     total = Thinned(known.points + more.points, known.files + more.files, known.bytes + more.bytes)
     if not folders.replace(folder / folders.THINNED, msgspec.json.encode(total)):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise folders.no_room()

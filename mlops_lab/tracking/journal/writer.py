@@ -8,7 +8,6 @@ in memory. Nothing here ever raises into training.
 from __future__ import annotations
 
 import contextlib
-import errno
 import mmap
 import os
 import threading
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from ...home import home
 from ..errors import NoJournalPlace
-from ..model import FileRole, Record, Resume, Start, Tag
+from ..model import Record, Resume, Start, Tag
 from . import folders, quota, remains, retention, segments, thinning
 from .folders import JOURNAL as JOURNAL
 from .folders import POSITION as POSITION
@@ -34,6 +33,8 @@ from .staging import Staging
 
 LOST_RECORDS = "mlops_lab.lost.records"
 """Tag with the number of records that the disk refused to the end."""
+LOST_FILES = "mlops_lab.lost.files"
+"""Tag with the number of files that there was no room for."""
 BACKLOG = 4 << 20
 """Bytes of records that wait in memory while the disk takes none."""
 LAST_PATIENCE = 5.0
@@ -54,8 +55,10 @@ class Journal:
         Where the journal and the staged artifacts are.
     lost
         Number of records that the disk refused (full, gone) and memory had no room for; counted, never raised.
+    lost_files
+        Number of files that there was no room for.
     reason
-        Why the disk refused the latest of them.
+        Why the disk refused the latest of all these.
     closed
         True once the run is over; nothing is written any more.
     """
@@ -63,6 +66,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lost = 0
+        self.lost_files = 0
         self.reason = ""
         self.closed = False
         self._lock = FileLock(folder / JOURNAL)
@@ -132,7 +136,7 @@ class Journal:
             journal._began = max(journal._began, left.time)
             journal._limit = quota.segment_size(folder)
             _reserve(folder)
-            journal._roll()  # the last line may be torn
+            journal._roll(journal._base + journal._size)  # behind the last line, which may be torn
         except OSError as error:
             raise _no_place(_reason(error)) from error
         journal.append(Resume(journal.now()))
@@ -167,6 +171,8 @@ class Journal:
                 # What still waits is not written any more: it would come after the end.
                 self.lost, self._backlog, self._waiting = self.lost + len(self._backlog), [], 0
                 last = encode(Tag(LOST_RECORDS, str(self.lost))) + last
+            if self.lost_files:
+                last = encode(Tag(LOST_FILES, str(self.lost_files))) + last
             self._short = self._put(last) is not None
             return not self._short
 
@@ -187,11 +193,11 @@ class Journal:
                 self._backlog.append(line)
                 self._waiting += len(line)
 
-    def stage(self, source: Path, name: str, role: FileRole = "") -> str | None:
+    def stage(self, source: Path, name: str) -> str | None:
         """Copy `source` beside the journal and give the copy's path in the folder; None when there is no room."""
         try:
             retention.room_for(source.stat().st_size)
-            return self._staging.copy(source, name, role)
+            return self._staging.copy(source, name)
         except OSError as error:
             self._refused(error)
             return None
@@ -240,12 +246,13 @@ class Journal:
     def troubles(self) -> list[str]:
         """Say what the disk has cost this run so far, for the person at the screen."""
         said = []
-        if self.lost:
-            said.append(f"{self.lost} records lost, which could not be written: {self.reason}.")
+        lost = [quota.counted(self.lost, "record"), quota.counted(self.lost_files, "file")]
+        if any(lost):
+            said.append(f"{' and '.join(filter(None, lost))} lost, which could not be written: {self.reason}.")
         if self._backlog:
             said.append(
-                f"{len(self._backlog)} records wait in memory, because the disk takes none ({self.reason}): "
-                "free some space, a kernel that dies now loses them."
+                f"The disk takes nothing ({self.reason}): {quota.counted(len(self._backlog), 'record')} in memory "
+                "that a kernel which dies now loses. Free some space."
             )
         given_up = folders.thinned(self.folder)
         if given_up:
@@ -281,7 +288,7 @@ class Journal:
             self._records += lines
             return None
         self._torn = self._torn or count > 0
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return folders.no_room()
 
     def _flush(self) -> bool:
         """Write what waits in memory, oldest first; True when nothing waits any more."""
@@ -314,12 +321,13 @@ class Journal:
                 time.sleep(0.1)  # another process is at it
         return self._flush()
 
-    def _roll(self) -> None:
+    def _roll(self, base: int | None = None) -> None:
+        """Begin a new segment, at `base` where the descriptor that we have is not that of the last one."""
         with self._turn:
             if self._torn or self._short or self.closed or self._out.fd < 0:
                 return
             # Not our own count: a Ctrl-C may have come between a write and that.
-            base = self._base + os.fstat(self._out.fd).st_size
+            base = self._base + os.fstat(self._out.fd).st_size if base is None else base
             following = FileLock(segments.path_of(self.folder, base))
             try:
                 if not following.acquire():
@@ -331,7 +339,7 @@ class Journal:
                 self._full.append(full)
 
     def _refused(self, error: OSError) -> None:
-        self.lost += 1
+        self.lost_files += 1
         self.reason = _reason(error)
 
 

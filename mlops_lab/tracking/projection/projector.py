@@ -17,7 +17,7 @@ from ..errors import ELSEWHERE, JournalUnreadable, RunElsewhere, RunGone
 from ..journal import segments
 from ..journal.ledger import Ledger
 from ..journal.segments import Line
-from ..model import Artifact, End, Input, Position, Record, Resume, Start, Tag
+from ..model import Artifact, End, Input, Position, Record, Resume, Staged, Start, Tag
 from .batches import Batch, Entry, Grouped
 from .birth import Birth
 from .birth import origin_of as origin_of
@@ -97,6 +97,11 @@ class Projector:
     def release(self) -> None:
         """Let others project."""
         self._ledger.release()
+
+    def go_on(self) -> None:
+        """The run is gone on with: what is sent of it is not complete, although its end was sent."""
+        with self._ledger.change() as position:
+            position.ended = False
 
     def forget_server(self) -> None:
         """Ask for the server anew at the next attempt."""
@@ -219,7 +224,9 @@ class Projector:
         """Remember in one go what the server has now, what it refused, and what is still to be uploaded."""
         with self._ledger.change() as position:
             self._ledger.set_aside(refused)
-            if isinstance(record, Artifact):
+            if isinstance(record, Staged):
+                self._ledger.await_screening(record)
+            elif isinstance(record, Artifact):
                 self._ledger.queue(record)
             elif isinstance(record, (End, Resume)):
                 position.ended = isinstance(record, End)

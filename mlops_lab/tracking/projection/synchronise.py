@@ -13,7 +13,6 @@ from ...connection.errors import ConnectionProblem, ExperimentClosed, Forbidden,
 from ...errors import MlopsLabError
 from ..errors import NoExperimentName, ParentFirst
 from ..journal import folders, remains, retention, segments
-from ..journal.retention import clear_old as clear_old
 from ..model import Start, SyncedRun, SyncReport, WaitingRun
 from ..screening import screen_what_is_left
 from .flusher import unforeseen
@@ -28,14 +27,8 @@ PATIENCE = 6.0
 
 def pending() -> list[Path]:
     """List the folders of journals that are not complete on a server; cheap enough for every start of a kernel."""
-    left = []
-    for folder in sorted(folders.journals().iterdir()):
-        if (folder / folders.JOURNAL).exists():
-            position = folders.position(folder)
-            unseen = (folder / folders.ORIGIN).exists()
-            if not position.complete or unseen or segments.more(folder, position):
-                left.append(folder)
-    return left
+    known = [folder for folder in sorted(folders.journals().iterdir()) if (folder / folders.JOURNAL).exists()]
+    return [folder for folder in known if not segments.complete(folder, folders.position(folder))]
 
 
 def waiting() -> list[WaitingRun]:
@@ -84,7 +77,7 @@ def sync(
     """
     if experiment is not None and not experiment.strip():
         raise NoExperimentName("The experiment needs a name.", "For example: mlops-lab sync --experiment my-study")
-    clear_old()
+    retention.clear_old()
     opened: TrackingServer | None = None
 
     def server() -> TrackingServer:
@@ -151,10 +144,8 @@ class _Sending:
 
     def figures(self) -> None:
         """Send everything but the files."""
-        position = self._projector.position
-        unseen = (self._folder / folders.ORIGIN).exists()
-        if position.complete and not unseen and not segments.more(self._folder, position):
-            self._over = True
+        if segments.complete(self._folder, self._projector.position):
+            self._over = True  # another process was faster
             return
         self._projector.last_words = remains.end_if_lost(self._folder)
         self._projector.push_entries()

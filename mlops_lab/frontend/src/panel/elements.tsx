@@ -112,7 +112,7 @@ export function WebLink(props: { to: string | null; label: string; children?: Re
 }
 
 /** A sentence in which `backticks` hold what is to be typed. */
-function Words(props: { text: string }): ReactElement {
+export function Words(props: { text: string }): ReactElement {
   const parts = props.text.split('`');
   return <>{parts.map((part, index) => (index % 2 === 1 ? <code key={index}>{part}</code> : part))}</>;
 }

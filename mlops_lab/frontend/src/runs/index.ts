@@ -6,9 +6,10 @@ import { ICommandPalette } from '@jupyterlab/apputils';
 import { refreshIcon } from '@jupyterlab/ui-components';
 import { createElement, lazy } from 'react';
 
-import { IconButton } from '../panel/elements';
+import { Badge, IconButton } from '../panel/elements';
 import { useStore } from '../store';
 import { Command, IMlopsLab } from '../tokens';
+import { WaitingModel } from '../waiting/model';
 import { RunsModel } from './model';
 
 const plugin: JupyterFrontEndPlugin<void> = {
@@ -20,19 +21,34 @@ const plugin: JupyterFrontEndPlugin<void> = {
   activate: (app: JupyterFrontEnd, lab: IMlopsLab, palette: ICommandPalette | null) => {
     const { trans } = lab;
     const model = new RunsModel(lab);
+    const waiting = new WaitingModel(lab);
+    waiting.sent.subscribe(() => void model.refresh());
     const Section = lazy(() => import('./section'));
     lab.addSection({
       id: 'runs',
       title: trans.__('Runs'),
       rank: 40,
-      body: () => createElement(Section, { lab, model }),
+      body: () => createElement(Section, { lab, model, waiting }),
+      status: function Status() {
+        const count = useStore(waiting.runs).length;
+        return count === 0
+          ? null
+          : createElement(Badge, {
+              tone: 'warn',
+              testId: 'mlops-waiting-count',
+              children: trans.__('%1 waiting', count)
+            });
+      },
       tools: function Tools() {
         return createElement(IconButton, {
           icon: refreshIcon,
           label: trans.__('Read the runs again'),
           testId: 'mlops-refresh-runs',
           busy: useStore(model.loading),
-          onClick: () => void model.refresh()
+          onClick: () => {
+            void model.refresh();
+            void waiting.refresh();
+          }
         });
       }
     });

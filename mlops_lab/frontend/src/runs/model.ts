@@ -6,7 +6,7 @@ import { NotebookActions } from '@jupyterlab/notebook';
 import { Poll } from '@lumino/polling';
 
 import { ApiError, asApiError } from '../api';
-import type { Experiment, RunRow, WaitingRun } from '../contract';
+import type { Experiment, RunRow } from '../contract';
 import { SETUP_SOURCE } from '../notebook/notebooks';
 import { Store } from '../store';
 import { Command, IMlopsLab } from '../tokens';
@@ -57,8 +57,6 @@ export class RunsModel {
   readonly experiment = new Store<string | null>(null);
   /** Null until the first answer. */
   readonly runs = new Store<readonly RunRow[] | null>(null);
-  /** Runs that the server does not have, or not in full. */
-  readonly waiting = new Store<readonly WaitingRun[]>([]);
   readonly more = new Store(false);
   readonly ticked = new Store<ReadonlySet<string>>(new Set());
   readonly loading = new Store(false);
@@ -80,15 +78,10 @@ export class RunsModel {
     this.loading.value = true;
     try {
       await this._lab.memory.ready;
-      const [experiments, waiting] = await Promise.all([
-        this._lab.api.experiments(),
-        // The list is worth showing without it.
-        this._lab.api.waiting().catch(() => [])
-      ]);
+      const experiments = await this._lab.api.experiments();
       if (turn !== this._turn) {
         return;
       }
-      this.waiting.value = waiting;
       this.experiments.value = experiments;
       const shown = shownExperiment(experiments, this._lab.memory.value.experiment);
       if (shown !== this.experiment.value) {

@@ -6,9 +6,11 @@ import { ReactElement, useId, useMemo, useState } from 'react';
 import { dataOf } from '../comparison/document';
 import type { RunRow } from '../contract';
 import { age, duration, metric, moment } from '../format';
-import { Badge, Button, Empty, Failure, Notice, Skeleton, useNow, WebLink } from '../panel/elements';
+import { Badge, Button, Empty, Failure, Skeleton, useNow, WebLink } from '../panel/elements';
 import { useStore } from '../store';
 import type { IMlopsLab } from '../tokens';
+import type { WaitingModel } from '../waiting/model';
+import { WaitingRuns } from '../waiting/list';
 import { EVERY, metricNames } from './list';
 import type { RunsModel } from './model';
 import { statusBadge } from './status';
@@ -18,7 +20,21 @@ interface IProps {
   model: RunsModel;
 }
 
-export default function RunsSection({ lab, model }: IProps): ReactElement {
+interface ISectionProps extends IProps {
+  waiting: WaitingModel;
+}
+
+export default function RunsSection({ lab, model, waiting }: ISectionProps): ReactElement {
+  return (
+    <>
+      <WaitingRuns lab={lab} model={waiting} />
+      <SentRuns lab={lab} model={model} />
+    </>
+  );
+}
+
+/** The runs that the server has. */
+function SentRuns({ lab, model }: IProps): ReactElement {
   const { trans } = lab;
   const connection = useStore(lab.connection);
   const runs = useStore(model.runs);
@@ -46,7 +62,6 @@ export default function RunsSection({ lab, model }: IProps): ReactElement {
   if (experiment === null) {
     return (
       <>
-        <Waiting lab={lab} model={model} />
         <Empty
           text={trans.__('You have no experiments on this server yet.')}
           hint={trans.__('Run a training cell, or ask a colleague to share an experiment with you.')}
@@ -58,28 +73,10 @@ export default function RunsSection({ lab, model }: IProps): ReactElement {
   }
   return (
     <div data-testid="mlops-runs">
-      <Waiting lab={lab} model={model} />
       <RunsTable lab={lab} model={model} runs={runs} />
       {failure}
       <Foot lab={lab} model={model} />
     </div>
-  );
-}
-
-/** What a person may look for in the list in vain. */
-function Waiting({ lab, model }: IProps): ReactElement | null {
-  const { trans } = lab;
-  const waiting = useStore(model.waiting);
-  if (waiting.length === 0) {
-    return null;
-  }
-  return (
-    <Notice
-      tone="info"
-      text={trans._n('%1 run waits on this computer.', '%1 runs wait on this computer.', waiting.length)}
-      hint={waiting.find(run => run.reason)?.reason ?? trans.__('Run `%mlops_sync` in a notebook to send it.')}
-      testId="mlops-waiting"
-    />
   );
 }
 

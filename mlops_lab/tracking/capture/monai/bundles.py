@@ -13,7 +13,7 @@ from typing import Any
 
 from ...run import Run, runs
 from ..patches import Patches
-from ..printable import printable
+from ..printable import printable, yaml_of
 
 MODULES = ("monai.bundle.workflows",)
 
@@ -87,16 +87,12 @@ class _Workflow:
 
 
 def _record(run: Run, parser: Any, folder: str) -> None:
-    from yaml import safe_dump
-
     config = {key: value for key, value in (parser.get() or {}).items() if key != parser.meta_key}
     resolved = _resolved(config, config, 0)
-    run.log_text(safe_dump(_plain(resolved), sort_keys=False, allow_unicode=True, width=120), f"{folder}/config.yaml")
+    run.log_text(yaml_of(resolved), f"{folder}/config.yaml")
     evaluated = _evaluated(parser)
     if evaluated:
-        run.log_text(
-            safe_dump(_plain(evaluated), sort_keys=False, allow_unicode=True, width=120), f"{folder}/evaluated.yaml"
-        )
+        run.log_text(yaml_of(evaluated), f"{folder}/evaluated.yaml")
     values = {key: value for key, value in {**resolved, **evaluated}.items() if _is_setting(value)}
     for key, value in list(values.items())[:MOST_PARAMS]:
         run.note_param(f"{folder}.{key}", str(value)[:_LONGEST])
@@ -153,11 +149,3 @@ def _is_setting(value: Any) -> bool:
     if isinstance(value, str):
         return not value.startswith((_EXPRESSION, _REFERENCE, "%")) and "\n" not in value
     return isinstance(value, (bool, int, float))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(printable(value))

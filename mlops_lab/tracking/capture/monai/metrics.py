@@ -18,14 +18,17 @@ from typing import Any
 from ...run import Run, runs
 from ..construction import arguments
 from ..naming import callers_group, callers_labels, callers_name, calling_frame, labels_in, snake_case
-from ..patches import Patches
+from ..patches import Patches, family
 from ..torch.frames import variables
+from ..unpacking import callers_unpacking
 from ..values import Labels, numbers
 from .cases import Cases, count_of
 
 MODULES = ("monai.metrics.metric", "monai.metrics.cumulative_average")
 
 LONGEST_VALUE = 500
+_PLUMBING = ("output_transform", "device", "save_details", "metric_fn", "name")
+"""Arguments of an engine's metric that say nothing of what it measures."""
 _inside = threading.local()
 _numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 _number = itertools.count(1)
@@ -59,7 +62,7 @@ def install(module: Any, patches: Patches) -> None:
         super(base, cls).__init_subclass__(**kwargs)
         hook(cls)
 
-    for cls in _family(base):
+    for cls in family(base):
         hook(cls)
     patches.set(base, "__init_subclass__", classmethod(appeared))
     if hasattr(module, "CumulativeIterationMetric"):
@@ -101,10 +104,9 @@ def _gathering(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def metric_name(metric: Any, given: str | None) -> str:
-    """Name a metric: as the user calls it without ``_metric``, else as its class is called."""
+    """Name a metric: as the user calls it without the word metric, else as its class is called."""
     if given:
-        short = re.sub(r"_?metrics?$", "", given)
-        return short or given
+        return re.sub(r"(^|_)metrics?(?=_|$)", "", given).strip("_") or given
     cls = type(metric).__name__
     return snake_case(cls.removesuffix("Metric") or cls)
 
@@ -139,7 +141,7 @@ def labels_of(metric: Any) -> Labels:
 
     @functools.cache
     def labels(count: int) -> tuple[str, ...] | None:
-        found = labels_in(own, count, background) or callers_labels(count, background)
+        found = labels_in(own, count, background) or callers_labels(count, background) or callers_unpacking(count)
         return tuple(found) if found is not None else None
 
     def listed(count: int) -> list[str] | None:
@@ -149,11 +151,13 @@ def labels_of(metric: Any) -> Labels:
     return listed
 
 
-def describe(run: Run, name: str, metric: Any) -> None:
-    """Make the class of a metric and what it was built with params of the run."""
+def describe(run: Run, name: str, metric: Any, handler: Any = None) -> None:
+    """Make the class of a metric params of the run, and what it, or the `handler` that made it, was built with."""
     run.note_param(f"{name}.class", type(metric).__name__)
-    for argument, value in (arguments(metric) or {}).items():
-        run.note_param(f"{name}.{argument}", str(value)[:LONGEST_VALUE])
+    given = arguments(metric) if handler is None else arguments(handler)
+    for argument, value in (given or {}).items():
+        if argument not in _PLUMBING:
+            run.note_param(f"{name}.{argument}", str(value)[:LONGEST_VALUE])
 
 
 def _record(metric: Any, value: Any) -> None:
@@ -176,7 +180,7 @@ def _record(metric: Any, value: Any) -> None:
             if handler is not None and title:
                 key = handler_key(handler._engine, title)
                 run.book("metrics", _Book).handled[key] = labels
-                describe(run, str(title), metric)
+                describe(run, str(title), metric, handler)
                 _keep(run, metric, str(title), labels, names, key)
             return
         name = run.book("metrics", _Book).name(metric, callers_name(metric))
@@ -213,11 +217,3 @@ def _safely(run: Run, function: Callable[..., Any], *args: Any) -> Any:
     except Exception as error:
         run.notice(f"The cases of a metric could not be followed ({type(error).__name__}); its result is recorded.")
         return None
-
-
-def _family(base: type) -> list[type]:
-    found: list[type] = [base]
-    for cls in found:
-        below: list[type] = cls.__subclasses__()
-        found += [derived for derived in below if derived not in found]
-    return found

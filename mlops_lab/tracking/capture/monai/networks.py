@@ -1,7 +1,9 @@
 """Which network a run trains: found at the first step of each optimizer, from the parameters that it holds.
 
 It becomes params (``network``, ``network.<argument>`` as passed, ``network.parameters``) and a readable description in
-the artifact ``model/network.txt``. A second network, a discriminator for one, is ``network_2``.
+the artifact ``model/network.txt``. A second network, a discriminator for one, is ``network_2``; the next fold's, which
+is built like the one before, is nothing new. Where nothing is trained, the networks count that are at hand when a
+loader has been gone through: those that are evaluated.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ from typing import Any
 from ...run import Run, runs
 from ..construction import arguments, held, living
 from ..patches import Patches
+from ..torch import loaders
 from ..torch.frames import Reachable
+from ..torch.loaders import LoaderInfo
+from ..torch.losses import is_loss_class
 
 MODULES = ("torch.optim.optimizer",)
 
@@ -23,6 +28,8 @@ MOST_NETWORKS = 8
 """Networks of one run that become params."""
 MOST_OPTIMIZERS = 32
 """Optimizers of one run that are looked at; a cell that makes one per step has no use for more."""
+MOST_LOOKS = 3
+"""Passes of loaders in which a network that is evaluated is looked for."""
 LONGEST_VALUE = 500
 LONGEST_TEXT = 200_000
 """Characters of the description."""
@@ -35,9 +42,14 @@ _WRAPPERS = {
 }
 """Modules that only carry another one, and where."""
 
+_on = False
+
 
 def install(module: Any, patches: Patches) -> None:
-    """Look at every optimizer of ``torch.optim`` after its first step."""
+    """Look at every optimizer of ``torch.optim`` after its first step, and at what is evaluated without one."""
+    global _on
+    _on = True
+    patches.undo_with(_stop)
 
     def stepped(optimizer: Any, args: Any, kwargs: Any) -> None:
         run = runs.current
@@ -48,12 +60,37 @@ def install(module: Any, patches: Patches) -> None:
             return
         book.optimizers.add(optimizer)
         try:
-            for network in _networks(optimizer, sys._getframe(1)):
-                book.note(run, network)
+            reachable = _reachable(sys._getframe(1))
+            beside = {id(other) for _, other in reachable.found.get("optimizer", ())}
+            for network in _networks(optimizer, reachable):
+                book.note(run, network, optimizer, beside)
         except Exception as error:
             run.notice(f"The network that is trained could not be described ({type(error).__name__}).")
 
     patches.undo_with(module.register_optimizer_step_post_hook(stepped).remove)
+
+
+def _stop() -> None:
+    global _on
+    _on = False
+
+
+def _over(info: LoaderInfo, cut: bool) -> None:
+    """Look for the network that was evaluated in a pass of a loader, where none is known to be trained."""
+    if cut or info.training or not _on or (info.batches is not None and info.batch < info.batches):
+        return
+    book = info.run.book("networks", _Book)
+    if book.networks or book.looks >= MOST_LOOKS:
+        return
+    book.looks += 1
+    try:
+        for network in _evaluated(_reachable(sys._getframe(1))):
+            book.note(info.run, network, None, set())
+    except Exception as error:
+        info.run.notice(f"The network that is evaluated could not be described ({type(error).__name__}).")
+
+
+loaders.listen(_over)
 
 
 def trainable(network: Any) -> int:
@@ -66,23 +103,34 @@ class _Book:
 
     def __init__(self) -> None:
         self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._networks: list[weakref.ref[Any]] = []
+        self.networks: list[weakref.ref[Any]] = []
+        self.looks = 0
+        self._told: list[tuple[dict[str, Any], Any]] = []
+        """Of each network that became params what they say, and a weak reference to its optimizer."""
 
-    def note(self, run: Run, network: Any) -> None:
-        """Record a network that is new here."""
-        if any(known() is network for known in self._networks) or len(self._networks) >= MOST_NETWORKS:
+    def note(self, run: Run, network: Any, optimizer: Any, beside: set[int]) -> None:
+        """Record a network that is new here; `beside` are the ids of the optimizers that are in use together."""
+        if any(known() is network for known in self.networks) or len(self._told) >= MOST_NETWORKS:
             return
-        self._networks.append(weakref.ref(network))
-        count = len(self._networks)
-        name = "network" if count == 1 else f"network_{count}"
+        self.networks.append(weakref.ref(network))
         seen = arguments(network)
         passed = held(network) if seen is None else seen
-        run.note_param(name, class_name(network))
-        for argument, value in passed.items():
-            text = str(value)
-            run.note_param(f"{name}.{argument}", text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…")
-        run.note_param(f"{name}.parameters", trainable(network))
+        told = {"": class_name(network), **{f".{argument}": _short(value) for argument, value in passed.items()}}
+        told[".parameters"] = trainable(network)
+        for before, known in self._told:
+            other = known()
+            if before == told and optimizer is not None and other is not optimizer and id(other) not in beside:
+                return  # the next fold
+        self._told.append((told, weakref.ref(optimizer) if optimizer is not None else lambda: None))
+        name = "network" if len(self._told) == 1 else f"network_{len(self._told)}"
+        for argument, value in told.items():
+            run.note_param(f"{name}{argument}", value)
         run.log_text(_description(network, passed, seen is not None), f"model/{name}.txt")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
 def class_name(network: Any) -> str:
@@ -103,11 +151,29 @@ def _description(network: Any, passed: dict[str, Any], seen: bool) -> str:
     return "\n".join([*lines, "", structure, ""])
 
 
-def _networks(optimizer: Any, frame: FrameType | None) -> list[Any]:
+def _reachable(frame: FrameType | None) -> Reachable:
+    torch: Any = sys.modules["torch"]
+    module, optimizer = torch.nn.Module, torch.optim.Optimizer
+
+    def kind_of(cls: type, name: str) -> str | None:
+        return "network" if issubclass(cls, module) else "optimizer" if issubclass(cls, optimizer) else None
+
+    return Reachable(frame, kind_of)
+
+
+def _evaluated(reachable: Reachable) -> list[Any]:
+    """Find the modules that the code names: the outermost ones, and no losses."""
+    torch: Any = sys.modules["torch"]
+    named = [_unwrapped(module) for _, module in reachable.found.get("network", ())]
+    named = [module for module in named if not is_loss_class(type(module), torch) and _ids(module)]
+    parts = {id(part) for module in named for part in module.modules() if part is not module}
+    return [module for module in dict.fromkeys(named) if id(module) not in parts]
+
+
+def _networks(optimizer: Any, reachable: Reachable) -> list[Any]:
     """Find the modules that hold the parameters of `optimizer`: those that the code names, else the outermost ones."""
     torch: Any = sys.modules["torch"]
     missing = {id(item): item for group in optimizer.param_groups for item in group["params"]}
-    reachable = Reachable(frame, lambda cls: "network" if issubclass(cls, torch.nn.Module) else None)
     named = [_unwrapped(module) for _, module in reachable.found.get("network", [])]
     family = _Family([*named, *living(torch.nn.Module)])
     found: list[Any] = []

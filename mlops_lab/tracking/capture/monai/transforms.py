@@ -11,7 +11,7 @@ from typing import Any
 from ...run import Run
 from ..construction import arguments, held
 from ..patches import Patches
-from ..printable import function_name, printable
+from ..printable import function_name, yaml_of
 from ..torch import loaders
 from ..torch.frames import inside
 
@@ -79,10 +79,8 @@ def describe(dataset: Any) -> dict[str, Any] | None:
 
 
 def text_of(described: dict[str, Any]) -> str:
-    """Give a description as YAML."""
-    import yaml
-
-    return str(yaml.safe_dump(_plain(described), sort_keys=False, allow_unicode=True, width=120))
+    """Give a description as YAML, lists of settings on one line."""
+    return yaml_of(described)
 
 
 class _Count:
@@ -102,11 +100,13 @@ def _dataset(dataset: Any, count: _Count, depth: int) -> dict[str, Any]:
     names = [name for name, value in list(own.items()) if _holds_transforms(name, value)]
     if "transform" in names and "transforms" in names:
         names.remove("transforms")  # torchvision's pair of the others
-    given = {name: value for name, value in _settings(dataset).items() if name not in (*names, *_PARTS, *_INNER)}
+    given = {name: value for name, value in _settings(dataset).items() if not _is_part(name)}
     if given:
-        found["arguments"] = given
+        found["arguments"] = {name: _no_data(value, dataset) for name, value in given.items()}
     for name in names:
-        found["transforms" if name in _PARTS else name] = _pipeline(own[name], count, depth)
+        pipeline = _pipeline(own[name], count, depth)
+        if pipeline:
+            found["transforms" if name in _PARTS else name] = pipeline
     inner = _inner(own)
     if inner and depth < _DEEPEST and count.take():
         found["datasets"] = [_dataset(item, count, depth + 1) for item in inner]
@@ -117,6 +117,18 @@ def _holds_transforms(name: str, value: Any) -> bool:
     if value is None or "transform" not in name.lower().lstrip("_") or name.startswith("_"):
         return False
     return callable(value) or (isinstance(value, (list, tuple)) and any(callable(item) for item in value))
+
+
+def _is_part(name: str) -> bool:
+    """Tell whether an argument of a dataset is told below it: its transforms, and the datasets that it is made of."""
+    return name in _INNER or "transform" in name.lower()
+
+
+def _no_data(value: Any, dataset: Any) -> Any:
+    """Tell by its size what a dataset was given per item, a list of labels for one."""
+    if isinstance(value, (list, tuple)) and value and hasattr(dataset, "__len__") and len(value) == len(dataset):
+        return f"{type(value).__name__}({len(value)})"
+    return value
 
 
 def _inner(own: dict[str, Any]) -> list[Any]:
@@ -179,12 +191,3 @@ def _has_transforms(described: dict[str, Any]) -> bool:
     inner = described.get("datasets", [])
     own = any(name not in ("dataset", "arguments", "datasets") for name in described)
     return own or any(_has_transforms(item) for item in inner)
-
-
-def _plain(value: Any) -> Any:
-    """Give `value` as YAML's own types."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(printable(value))

@@ -82,13 +82,11 @@ def variables(frame: FrameType) -> dict[str, Any]:
     return copy
 
 
-def names_of(thing: Any, frame: FrameType | None) -> Iterator[str]:
-    """Give the names under which the frames hold `thing`, the nearest first."""
-    return names_where(lambda value: value is thing, frame)
+def names_of(thing: Any, frame: FrameType | None, latest: bool = False) -> Iterator[str]:
+    """Give the variables and attributes of ``self`` that hold `thing`, the nearest first.
 
-
-def names_where(wanted: Callable[[Any], bool], frame: FrameType | None) -> Iterator[str]:
-    """Give the names of the variables and attributes of ``self`` that are `wanted`, the nearest first."""
+    With `latest` what was assigned last comes first within one frame.
+    """
     seen: set[int] = set()
     for caller in callers(frame):
         held = variables(caller)
@@ -99,8 +97,8 @@ def names_where(wanted: Callable[[Any], bool], frame: FrameType | None) -> Itera
             if id(scope) in seen:
                 continue
             seen.add(id(scope))
-            for name, value in list(scope.items()):
-                if isinstance(name, str) and not name.startswith("_") and wanted(value):
+            for name, value in list(scope.items())[:: -1 if latest else 1]:
+                if value is thing and isinstance(name, str) and not name.startswith("_"):
                     yield name
 
 
@@ -112,10 +110,10 @@ class Reachable:
     frame
         The nearest frame.
     kind_of
-        Tells what kind of thing the objects of a class are; None for those that are of no interest.
+        Tells by its class and its name what kind of thing an object is; None for those that are of no interest.
     """
 
-    def __init__(self, frame: FrameType | None, kind_of: Callable[[type], str | None]) -> None:
+    def __init__(self, frame: FrameType | None, kind_of: Callable[[type, str], str | None]) -> None:
         self.found: dict[str, list[tuple[str, Any]]] = {}
         """The objects of each kind, with the names under which they were found first."""
         self.mentioned: set[str] = set()
@@ -144,7 +142,7 @@ class Reachable:
         cls = type(value)
         if self._left < 0 or cls in _PLAIN:
             return
-        kind = self._kind_of(cls)
+        kind = self._kind_of(cls, name)
         if kind is not None:
             if id(value) not in self._seen:
                 self._seen.add(id(value))

@@ -51,9 +51,9 @@ class Loaders:
         if known is not None and known.loader() is loader:
             return known
         given = next(_names(loader, frame), "")
-        numbered = (f"{given or 'loader'}_{number}" for number in count(2 if given else 1))
+        plain = given or "loader"
         kind = None if given else (type(loader.dataset).__name__, loader.batch_size)
-        name = next(name for name in chain([given] if given else [], numbered) if self._free(name, kind))
+        name = next(name for name in chain([plain], (f"{plain}_{n}" for n in count(2))) if self._free(name, kind))
         found = self._entries.get(name) or Entry(name, kind)
         found.loader = weakref.ref(loader)
         found.batches = batches(loader)
@@ -104,7 +104,7 @@ def batches(loader: Any) -> int | None:
 
 def describe(run: Run, loader: Any, name: str) -> None:
     """Make the settings of `loader` and of its dataset params of the run."""
-    prefix = name if name.startswith("loader_") else f"{name}_loader"
+    prefix = name if name.partition("_")[0] == "loader" else f"{name}_loader"
     size = loader.batch_size
     if size is None:
         size = getattr(loader.batch_sampler, "batch_size", None)

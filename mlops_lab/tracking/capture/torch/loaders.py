@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from ...run import Run, runs
-from ..patches import Patches
+from ..patches import Patches, family
 from . import inventory
 from .frames import Place, place
 
@@ -59,6 +59,7 @@ class LoaderInfo:
         "run",
         "shown",
         "site",
+        "spent",
         "step_seconds",
         "stepped",
         "training",
@@ -77,6 +78,8 @@ class LoaderInfo:
         self.nested: list[LoaderInfo] = []
         """Passes that were under way, with a batch given out, when this one began."""
         self.over = False
+        self.spent = False
+        """Another one that is drawn from at the same place (``zip``) has come to its end since the last batch."""
         self.began = self.given = self.stepped = perf_counter()
         self.data_seconds = 0.0
         self.step_seconds = 0.0
@@ -120,7 +123,7 @@ def finish(run: Run) -> None:
     """End the passes that are still under way; the run is over."""
     for thread in list(passes(run).threads.values()):
         for info in list(thread.active):
-            _end(info, cut=True)
+            _end(info, cut=not info.spent)
 
 
 class _Thread:
@@ -177,9 +180,9 @@ def install(module: Any, patches: Patches) -> None:
         super(loader_class, cls).__init_subclass__(**kwargs)
         hook_loader(cls)
 
-    for cls in _family(loader_class):
+    for cls in family(loader_class):
         hook_loader(cls)
-    for cls in _family(iterator_class):
+    for cls in family(iterator_class):
         if "__next__" in cls.__dict__:
             patches.set(cls, "__next__", _watched_next(cls.__dict__["__next__"]))
     patches.set(loader_class, "__init_subclass__", classmethod(appeared))
@@ -273,6 +276,7 @@ def _next(info: LoaderInfo, original: Callable[..., Any], *args: Any) -> Any:
     info.given = given = perf_counter()
     info.data_seconds += given - asked
     info.batch += 1
+    info.spent = False
     thread.latest = (info, batch)
     if info.shown:
         facts = info.run.facts
@@ -337,6 +341,8 @@ def _end(info: LoaderInfo, cut: bool = False, exhausted: bool = False) -> None:
         book.changes += 1
         thread = info.book
         thread.active = [other for other in thread.active if other is not info]
+        for other in thread.active if exhausted else ():
+            other.spent = other.site == info.site
         if thread.latest is not None and thread.latest[0] is info:
             thread.latest = None
         # One batch that was looked at is no pass.
@@ -349,10 +355,3 @@ def _end(info: LoaderInfo, cut: bool = False, exhausted: bool = False) -> None:
     except Exception:
         info.run.notice("The end of an epoch could not be recorded.")
 
-
-def _family(base: type) -> list[type]:
-    found: list[type] = [base]
-    for cls in found:
-        below: list[type] = cls.__subclasses__()
-        found += [derived for derived in below if derived not in found]
-    return found

@@ -104,7 +104,8 @@ class Loops:
                     del thread.pending[other]  # the closure was called to see its value; now the step calls it
         pending = thread.pending.get(site)
         if pending is None:
-            pending = thread.pending[site] = Pending()
+            tried = any(other.renewed() and other.dropped() for other in thread.pending)
+            pending = thread.pending[site] = Pending(again=tried)
         elif site.renewed():
             site.consumed = True
             self._write(thread, self._alike(thread, site))
@@ -194,7 +195,7 @@ class Loops:
         if site is None or site.version != self._version or not site.holds():
             before, site = site, new_site(self._version, frame, held)
             if before is not None:
-                site.series, site.consumed, site.direct = before.series, before.consumed, before.direct
+                site.follow(before)
             thread.sites[where] = site
             self._survey(thread, site, loss, frame)
         elif thread.calls.fresh and loss.grad_fn is not None:
@@ -220,7 +221,17 @@ class Loops:
 
     def _place_parts(self, thread: Thread, site: Site, loss: Any, frame: FrameType, mentioned: set[str] | None) -> None:
         found = thread.calls.placed(loss, frame, mentioned)
-        site.parts += [part for part in found.parts if part not in site.parts]
+        if len(site.parts) == 1 and site.parts[0] not in found.parts:
+            site.parts[0].forget()  # it was the whole until now, its value is of an earlier step
+            if len({part.identity for part in found.parts}) > 1:
+                site.parts.pop().look_again()  # it is among those that were found, or is used no more
+        variables = {part.identity for part in site.parts if not part.called}
+        called = {part.identity for part in site.parts if part.called}
+        site.parts += [
+            part
+            for part in found.parts
+            if part not in site.parts and part.identity not in variables and (part.called or part.identity not in called)
+        ]
         if found.parts or not site.functions:
             site.functions = found.functions
         if not site.words:
@@ -231,8 +242,8 @@ class Loops:
         if len(groups) > 1:
             site.groups = list(groups.values())
             thread.usual = None
-            for part in site.parts:
-                part.wanted, part.settled = True, False
+        for part in site.parts:
+            part.want() if len(groups) > 1 else part.forget()
 
     def _step_around(self, frame: FrameType | None) -> int:
         """Give the id of the frame of the optimizer's step that `frame` was called by; 0 outside of one."""
@@ -310,6 +321,9 @@ class Loops:
         series = self._series_of(thread, sites, member)
         values: list[Value] = []
         found = [(site, thread.pending.pop(site)) for site in sites]
+        if member is not None and not all(pending.again for _, pending in found):
+            # The optimizer moved the weights to look around (SAM); its step is for the loss at its beginning.
+            found = [(site, pending) for site, pending in found if not pending.again]
         for _, pending in found:
             values += pending.values
         thread.last = series

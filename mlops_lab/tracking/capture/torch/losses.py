@@ -70,8 +70,8 @@ class Calls:
         part.note(torch, module, output)
 
     def forget(self) -> None:
-        """Let the graphs go of losses that nothing was done with."""
-        for part in self.fresh:
+        """Let go of losses that nothing was done with, and of their graphs."""
+        for part in self._known.values():
             part.forget()
         self.fresh = []
 
@@ -87,10 +87,10 @@ class Calls:
     def placed(self, loss: Any, frame: FrameType | None, mentioned: set[str] | None) -> Found:
         """Find what `loss`, a tensor with a graph, is made of.
 
-        `mentioned` has the names that the code around `frame` uses; None where only calls are looked for.
+        `mentioned` has the names that the code around `frame` uses; None where that was asked before.
         """
         named = {node: part for part in self.fresh for node in part.nodes}
-        names: dict[Any, list[Part]] = scalars(frame) if mentioned is not None else {}
+        names = scalars(frame)
         for node, candidates in names.items():
             part = next((part for part in candidates if part.words()), candidates[0])
             known = named.setdefault(node, part)

@@ -51,6 +51,7 @@ class Optimizers:
         self._members: dict[int, Member] = {}
         self._count = 0
         self._prefixes: list[str] = []
+        self._described: list[dict[str, Any]] = []
 
     def member(self, optimizer: Any) -> Member | None:
         """Give what is known of `optimizer`; None where it is new."""
@@ -72,16 +73,26 @@ class Optimizers:
         # Counted, for the loop of a grid search lets the one before go.
         self._count += 1
         if self._count <= MOST_OPTIMIZERS:
-            prefix = free(f"optimizer_{suffix}" if suffix else "optimizer", self._prefixes)
-            self._prefixes.append(prefix)
-            _describe(self._run, prefix, optimizer)
-            if scheduler is not None:
-                _describe_scheduler(self._run, prefix.replace("optimizer", "scheduler", 1), scheduler)
+            self._describe(suffix, optimizer, scheduler)
         elif self._count == MOST_OPTIMIZERS + 1:
             self._run.notice(
                 f"The cell made more than {MOST_OPTIMIZERS} optimizers; only the first ones became params."
             )
         return member
+
+    def _describe(self, suffix: str, optimizer: Any, scheduler: Any) -> None:
+        settings = {f"optimizer{name}": value for name, value in _settings(optimizer).items()}
+        if scheduler is not None:
+            settings.update((f"scheduler{name}", value) for name, value in _schedule(scheduler).items())
+        if not suffix and settings in self._described:
+            return  # the next fold
+        self._described.append(settings)
+        prefix = free(f"optimizer_{suffix}" if suffix else "optimizer", self._prefixes)
+        self._prefixes.append(prefix)
+        apart = prefix.removeprefix("optimizer")
+        for name, value in settings.items():
+            thing, dot, setting = name.partition(".")
+            self._run.note_param(f"{thing}{apart}{dot}{setting}", value)
 
     def record(self, member: Member, optimizer: Any, step: int) -> None:
         """Record the learning rates where they changed, and the norm that was measured before the step."""
@@ -161,22 +172,24 @@ def suffix_of(optimizer: Any, names: list[str], companions: list[Any]) -> str:
     return str(next((i for i, other in enumerate(companions, start=1) if other is optimizer), len(companions) + 1))
 
 
-def _describe(run: Run, prefix: str, optimizer: Any) -> None:
-    run.note_param(prefix, type(optimizer).__name__)
+def _settings(optimizer: Any) -> dict[str, Any]:
+    """Give the class of `optimizer` and what it was set to, as ``{"": "Adam", ".lr": 0.01}``."""
+    found: dict[str, Any] = {"": type(optimizer).__name__}
     groups, defaults = optimizer.param_groups, optimizer.defaults
     rates = [_number(group.get("initial_lr", group.get("lr"))) for group in groups]
     if len(set(rates)) > 1:
-        run.note_param(f"{prefix}.lr", rates[:MOST_GROUPS])
+        found[".lr"] = rates[:MOST_GROUPS]
     elif rates and rates[0] is not None:
         # With a scheduler the groups have its rates by now.
         passed = _number(defaults.get("lr")) if "initial_lr" in groups[0] else rates[0]
-        run.note_param(f"{prefix}.lr", rates[0] if passed is None else passed)
-    for name, value in _unusual(type(optimizer), defaults):
-        run.note_param(f"{prefix}.{name}", value)
+        found[".lr"] = rates[0] if passed is None else passed
+    found.update((f".{name}", value) for name, value in _unusual(type(optimizer), defaults))
+    return found
 
 
-def _describe_scheduler(run: Run, prefix: str, scheduler: Any) -> None:
-    run.note_param(prefix, type(scheduler).__name__)
+def _schedule(scheduler: Any) -> dict[str, Any]:
+    """The same of a scheduler."""
+    found: dict[str, Any] = {"": type(scheduler).__name__}
     try:
         from ..construction import arguments
 
@@ -186,8 +199,9 @@ def _describe_scheduler(run: Run, prefix: str, scheduler: Any) -> None:
     if not given:
         given = dict(_unusual(type(scheduler), vars(scheduler)))
     for name, value in given.items():
-        if name not in ("optimizer", "last_epoch"):
-            run.note_param(f"{prefix}.{name}", value)
+        if name not in ("optimizer", "last_epoch") and str(value) != "<lambda>":
+            found[f".{name}"] = value
+    return found
 
 
 def _unusual(cls: type, values: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -52,12 +52,16 @@ _MENTIONED = (
 """Functions of torch.nn.functional that leave no node of their own name in the graph, or might not."""
 _FARTHEST = 256
 """Nodes at the top of a graph that are looked at."""
+_MOST_VALUES = 1024
+"""Calls from one place that no backward has come for."""
+_MOST_ENTRIES = 32
+"""Entries of a dictionary that is looked into."""
 _MOST_CALLS = 64
 """Calls from one place in one step that are looked for in the graph."""
 
 
 class Part:
-    """Something that a loss is made of: the calls of a loss module from one place, or a scalar variable.
+    """Something that a loss is made of: the calls of a loss module from one place, or a scalar that has a name.
 
     Attributes
     ----------
@@ -71,6 +75,8 @@ class Part:
         What the module was built with.
     variable
         The user's name for its value.
+    holder
+        The variable that is read for it: the same, or a dictionary that has it as an entry.
     depth, attribute
         How many frames above the backward call the variable is; whether it is an attribute of ``self`` there.
     nodes
@@ -90,6 +96,7 @@ class Part:
         "attribute",
         "called",
         "depth",
+        "holder",
         "module",
         "name",
         "nodes",
@@ -106,7 +113,7 @@ class Part:
         self.called = called
         self.module: Callable[[], Any] = lambda: None
         self.arguments: dict[str, Any] = {}
-        self.variable = "" if called else name
+        self.variable = self.holder = "" if called else name
         self.depth = 0
         self.attribute = False
         self.nodes: list[Any] = []
@@ -123,7 +130,7 @@ class Part:
     def note(self, torch: Any, module: Any, output: Any) -> None:
         """Take note of a call that gave the tensor `output`."""
         if self.wanted:
-            if output.numel() == 1:
+            if output.numel() == 1 and len(self.values) < _MOST_VALUES:
                 self.values.append(value_of(torch, output))
             return
         if self._noted != self.tries:
@@ -138,6 +145,15 @@ class Part:
     def settle(self) -> None:
         """Let it be."""
         self.nodes, self.settled = [], True
+
+    def want(self) -> None:
+        """Have its values recorded from now on."""
+        self.wanted, self.settled = True, False
+
+    def look_again(self) -> None:
+        """Have it found anew, in the graph of the next step."""
+        self.settled, self.tries = False, 0
+        self.forget()
 
     def forget(self) -> None:
         """Let the graphs of its calls go."""
@@ -172,9 +188,11 @@ class Part:
         if frame is None:
             return None
         if self.attribute:
-            return inside(variables(frame).get("self")).get(self.variable)
-        scope = frame.f_globals if frame.f_code.co_name == "<module>" else variables(frame)
-        return scope.get(self.variable)
+            scope = inside(variables(frame).get("self"))
+        else:
+            scope = frame.f_globals if frame.f_code.co_name == "<module>" else variables(frame)
+        value = scope.get(self.holder)
+        return value.get(self.variable) if self.holder != self.variable and isinstance(value, dict) else value
 
 
 class Found:
@@ -213,30 +231,50 @@ class Found:
             if part is not None and (branched or part.called):
                 if part not in self.parts:
                     self.parts.append(part)
+                if not part.called:
+                    ends.append(node)
                 continue
             children = [child for child, _ in node.next_functions if child is not None]
             name = node.name()
             if _SUM.match(name) or (_PRODUCT.match(name) and len(children) == 1):
                 branched = branched or len(children) > 1
                 queue += children
+            elif _PRODUCT.match(name) and any(child in named for child in children):
+                branched = True  # a weight that is learned itself
+                queue += [child for child in children if child in named]
             else:
                 ends.append(node)
         return ends
 
 
 def scalars(frame: FrameType | None) -> dict[Any, list[Part]]:
-    """Give the scalar variables near `frame` that have a graph, the nearest first, by the node that made them."""
+    """Give the scalars near `frame` that have a name and a graph, by the node that made them.
+
+    The nearest frame comes first, and in it what was assigned last: ``loss_g = recons_loss`` is called loss_g.
+    """
     found: dict[Any, list[Part]] = {}
     for caller in list(callers(frame))[:3]:
         held = variables(caller)
         for scope, attribute in ((held, False), (inside(held.get("self")), True)):
-            for name, value in list(scope.items()):
+            for holder, name, value in _named(scope):
                 node = _node(value)
-                if node is not None and isinstance(name, str) and not name.startswith("_"):
+                if node is not None:
                     part = Part(name, called=False)
-                    part.attribute, part.depth = attribute, _distance(frame, caller)
+                    part.holder, part.attribute, part.depth = holder, attribute, _distance(frame, caller)
                     found.setdefault(node, []).append(part)
     return found
+
+
+def _named(scope: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Give variable, name and value of what `scope` holds, then of the entries of the dictionaries in it."""
+    held = [(name, value) for name, value in list(scope.items()) if isinstance(name, str) and not name.startswith("_")]
+    for name, value in reversed(held):
+        yield name, name, value
+    for name, value in reversed(held):
+        if issubclass(type(value), dict) and value is not scope and len(value) <= _MOST_ENTRIES:
+            for key, item in list(value.items()):
+                if isinstance(key, str) and key != name:
+                    yield name, key, item
 
 
 def _distance(frame: FrameType | None, caller: FrameType) -> int:

@@ -20,22 +20,29 @@ from .losses import Calls, is_loss_class
 from .optimizers import Member
 from .parts import Part
 from .series import Series
-from .words import loss_words
+from .words import loss_words, snake_case
 
 UNSEEN = 8
 """Backward calls that wait for a step where no optimizer of PyTorch is in reach; then each is a step of its own."""
 UNUSED = 256
 """The same where one is in reach, but has never stepped."""
 _MOST_NODES = 20_000
+_LIBRARIES = ("torch.", "monai.")
+_CRITERION = re.compile(r"(^|_)(loss(es)?|criteri(on|a)|crit)(_?(fn|func|function|module)s?)?\d*$")
+"""What the user calls a module of a class of their own that computes a loss."""
 _LOSS = re.compile(r"(^|_)(loss|criterion)|(loss|criterion)(_|\d*$)", re.IGNORECASE)
 
 
 class Pending:
-    """What one place has back-propagated since the last step."""
+    """What one place has back-propagated since the last step.
 
-    __slots__ = ("parts", "values")
+    `again`: with weights that were changed since another place did so, and whose gradients were thrown away.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("again", "parts", "values")
+
+    def __init__(self, again: bool = False) -> None:
+        self.again = again
         self.values: list[Value] = []
         self.parts: dict[Part, list[Value]] | None = None
 
@@ -106,6 +113,11 @@ class Site:
         self.shared = False
         self.closure: bool | None = None
         self.unsure = False
+
+    def follow(self, before: Site) -> None:
+        """Take over what is known of the same place from `before`; the optimizers are looked at anew."""
+        self.series, self.consumed, self.direct = before.series, before.consumed, before.direct
+        self.parts, self.groups, self.functions = before.parts, before.groups, before.functions
 
     @property
     def several(self) -> bool:
@@ -193,18 +205,21 @@ class Thread:
         """State of the passes of this run at the last backward."""
 
 
-def kinds(torch: Any) -> Callable[[type], str | None]:
-    """Make the function that tells an optimizer, a scheduler and a loss module by their class."""
+def kinds(torch: Any) -> Callable[[type, str], str | None]:
+    """Make the function that tells an optimizer, a scheduler and a loss module by class and variable."""
     optimizer_class, module_class = torch.optim.Optimizer, torch.nn.Module
     schedulers = (torch.optim.lr_scheduler.LRScheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
 
     @functools.cache
-    def kind_of(cls: type) -> str | None:
+    def kind_of(cls: type, name: str) -> str | None:
         if issubclass(cls, optimizer_class):
             return "optimizer"
         if issubclass(cls, schedulers):
             return "scheduler"
-        return "loss" if issubclass(cls, module_class) and is_loss_class(cls, torch) else None
+        if not issubclass(cls, module_class):
+            return None
+        own = not cls.__module__.startswith(_LIBRARIES)
+        return "loss" if is_loss_class(cls, torch) or (own and _CRITERION.search(snake_case(name))) else None
 
     return kind_of
 
@@ -213,7 +228,7 @@ def new_site(version: int, frame: FrameType | None, losses: Iterable[Any]) -> Si
     """Make the site of `frame`; `losses` are the tensors by which a variable may hold the loss."""
     site = Site(version, codes(frame))
     for loss in losses:
-        for name in names_of(loss, frame):
+        for name in names_of(loss, frame, latest=True):
             site.words = loss_words(name)
             if site.words:
                 return site

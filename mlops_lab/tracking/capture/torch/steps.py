@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from ...run import Run, runs
-from ..patches import Patches
+from ..patches import Patches, family
 from . import losses, seeds
 from .compiler import unseen
 from .loops import Loops
@@ -37,7 +37,7 @@ def install(torch: Any, patches: Patches) -> None:
     doors.hook_backward()
     doors.hook_scaler()
     doors.hook_optimizers()
-    doors.hook_loss(torch.nn.modules.loss._Loss)
+    doors.hook_losses()
     seeds.install(torch, patches)
 
 
@@ -72,6 +72,13 @@ class _Doors:
 
     def _forget(self) -> None:
         self._latest = (None, None)
+
+    def hook_losses(self) -> None:
+        """Watch the calls of the loss modules that there are; a class that is made later is met in the first step."""
+        self.hook_loss(self._torch.nn.modules.loss._Loss)
+        for cls in family(self._torch.nn.Module):
+            if losses.is_loss_class(cls, self._torch):
+                self.hook_loss(cls)
 
     def hook_loss(self, cls: type) -> bool:
         """Watch the calls of a class of loss modules; False where that is done already."""

@@ -1,0 +1,65 @@
+"""Forenames that are common in Europe, America, Africa and Asia: what tells ``Peter Hansen`` from ``Left Kidney``.
+
+Knowledge, not a rule: a name none of whose parts is here is found only by its form or by what stands beside it. Left
+out are forenames that name something else in this field or are towns, months and birds: Adam, Xavier, Ada, Grace,
+Sydney, April, Robin.
+"""
+
+from __future__ import annotations
+
+from .reading import listed
+
+FORENAMES = listed(
+    "aaron abdul abdullah abigail adela adele adrian adriana agnes agnieszka ahmed ahmad aidan aileen aisha akira"
+    " alan alastair albert alberto alejandra alejandro aleksander aleksandra alessandra alessandro alexander"
+    " alexandra alfonso alfred alice alicia alison alistair allison amanda amelia amelie amina amir amit amy ana"
+    " anastasia anders andrea andreas andrei andrew andrzej andrés angela angelika angus anil anita anja anna anne"
+    " annegret anneliese annette annie anthony antoine anton antonia antonio anya aoife archibald arlene armando"
+    " arne arnold arthur arturo ashley ashok astrid audrey augusta aurelie ayesha ayse barbara barry bartosz bastian"
+    " beata beatrice beatriz ben benedikt benjamin bernadette bernard bernd bernhard bertha bettina beverley bjorn"
+    " björn boris brenda brian bridget brigitte bronwyn bruno camille carl carla carlos carmen caroline carsten"
+    " catarina caterina catherine cathy cecilia cedric celine chantal charles chiara chidi chinedu chloe chloé chris"
+    " christa christian christiane christina christine christoph christophe christopher ciara claire clara clare"
+    " claudia claudio clement clive colin colleen concetta conor constance cornelia craig cristina cynthia dagmar"
+    " damian daniel daniela daniele danielle danuta dariusz david deborah deepak deirdre denis denise derek desmond"
+    " detlef diana diane dick diego dieter dietrich dimitri dirk dmitri dmitry dolores dominic dominik dominique"
+    " donald donna dora doris dorothea dorothy douglas duncan dylan edith eduardo edward eileen elaine eleanor elena"
+    " elisa elisabeth elizabeth elke ella ellen elsa emily emma emmanuel emre enrico enrique eric erica erich erik"
+    " erika ernst esteban esther eugene eva evelyn ewa fabian fabio fabrizio farah fatima felicity felix ferdinand"
+    " fergus fernando filippo fiona frances francesca francesco francis francisco francois françois franz fraser"
+    " fred frederick frederik frieda friedrich fritz gabriel gabriela gareth gary gavin geoffrey george georgina"
+    " gerald gerard gerda gerhard gertrud gianluca gillian giorgio giovanna giovanni giulia giuseppe gloria gonzalo"
+    " gordon graham grazyna gregory greta grzegorz guido guillaume gunther gustav günter günther hamish hanna hannah"
+    " hans harald harold haruto hassan hazel heather heidi heike heinrich heinz helen helena helga helmut hendrik"
+    " henri henrik henry herbert hermann hilary hilda hiroshi horst howard hubert hugh hugo hussein ian ibrahim"
+    " ignacio igor ilse imogen ines inga inge ingeborg ingrid ioannis irena irene iris irina isaac isabel isabella"
+    " isla ismail istvan ivan ivana ivor íñigo jack jacob jacqueline jacques jaime jakob jakub james jamie jan jana"
+    " jane janet janice janina javier jean jeanette jeannette jeffrey jennifer jeremy jerzy jesper jessica joachim"
+    " joan joanna joanne joao joaquin jochen joe joel johan johanna johannes john jonas jonathan jorge jose josé"
+    " josef joseph josephine joshua josip joyce juan judith julian juliane julie juliet julio jurgen jürgen justyna"
+    " karen kari karin karina karl karolina kate katarina katarzyna katharina katherine kathleen kathryn katja keith"
+    " kenneth kerstin kevin khadija kieran kirsten kirsty klara klaus konrad konstantin krisztina krystyna krzysztof"
+    " kurt kwame laila laszlo laura laurence laurent lawrence leah leila lena leonard leopold leslie liam lidia lina"
+    " linda lisa lorenzo lorna lorraine lothar louise luc lucas lucia lucy ludwig luigi luis luisa lukas luke lutz"
+    " lydia lynn maeve magdalena magnus mahmoud malcolm malgorzata mandy manfred manuel manuela marc marcel marcela"
+    " marcin marco marek margaret margarita margarete margot maria marianne marie marija mario marion marius"
+    " marjorie markus marlene marta martha martin martina mary maryam massimo mateo mateusz matthew matthias matteo"
+    " maureen maurice mehmet melanie melissa mercedes mia michael michal michel michele michelle miguel mihai mike"
+    " mikhail milan miriam mohamed mohammad mohammed moira monica monika monique morten muhammad murray mustafa"
+    " nadia nadine nancy naomi natalia natalie natasha neil nicholas nicola nicolas nicole nigel niamh niels nikola"
+    " nikolai nils nina nora norbert noreen nuria olaf oleg olga oliver olivia olivier olu omar oscar oskar osman"
+    " otto owen pablo pamela paola paolo patricia patrick patrizia paul paula pauline pavel pawel pedro peggy"
+    " penelope petar peter petra philip philippa philippe phillip pierre pieter pilar piotr priya quentin rachel"
+    " rafael rahul rainer raj rajesh ralph ramona raquel raymond rebecca regina reinhard reinhold remy renate renata"
+    " renée rhys ricardo richard rita robert roberta roberto roderick rodrigo roger roland rolf romain roman ronald"
+    " rosa rosalind rosemary rosie rudolf rupert ruth ryan sabine sabrina salvatore samantha samir samuel sandra"
+    " sandrine sanjay sanne sara sarah sebastian sergei sergio shaun sheila shirley siegfried sigrid silke silvia"
+    " simon simone siobhan sofia sonia sonja sophia sophie stacey stanislaw stefan stefania stefano steffen stella"
+    " stephan stephanie stephen steven stuart sunil susan susanne suzanne sven svetlana sylvia sylvie søren tadeusz"
+    " tamara tanja tania tatiana teresa terence thea theodor theresa therese thierry thomas thorsten tiago tilda tim"
+    " timothy tina tobias tomasz tony torsten tracey tracy trevor ulrich ulrike ursula ute valentina valerie vanessa"
+    " vera verena veronica veronika vikram viktor vincent vincenzo viola vivian vladimir volker waldemar walter"
+    " waltraud wendy werner wilfried wilhelm william winifred wladyslaw wolfgang yasmin yolanda yuki yusuf yves"
+    " yvonne zainab zdenek zofia zoe zoë łukasz"
+)
+"""In small letters."""
