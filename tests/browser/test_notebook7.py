@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import time
 from pathlib import Path
 
+import httpx
 import nbformat
 import pytest
 from playwright.sync_api import Browser, Locator, expect
@@ -13,11 +15,22 @@ from playwright.sync_api import Browser, Locator, expect
 from mlops_lab.connection.rest import TrackingServer
 from tests.browser.pages import HAS_RUN, PATIENCE, WAITS, pictures_folder
 from tests.conftest import missing
-from tests.jupyter_servers import StartJupyter
+from tests.jupyter_servers import JupyterServer, StartJupyter
 from tests.notebook.notebooks import pairs, runs_by_name
 from tests.notebook.test_everywhere import TRAINING, assert_trained, statuses, track
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("waiting")]
+
+
+def wait_for_kernel(server: JupyterServer) -> None:
+    """Wait until the page is connected to an idle kernel; nothing on the page tells that for sure."""
+    limit = time.monotonic() + 90
+    while time.monotonic() < limit:
+        sessions = httpx.get(f"{server.url}api/sessions?token={server.token}").json()
+        if any(one["kernel"]["execution_state"] == "idle" and one["kernel"]["connections"] for one in sessions):
+            return
+        time.sleep(0.2)
+    pytest.fail("The notebook's kernel did not start.")
 
 
 def test_in_notebook_7(
@@ -46,7 +59,7 @@ def test_in_notebook_7(
         cell.locator(".cm-content").click()
         page.keyboard.press("Control+Enter")
 
-    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_attached(timeout=60_000)
+    wait_for_kernel(server)
     run(load)
     expect(load.locator(".jp-InputPrompt")).to_have_text(HAS_RUN, timeout=60_000)
     run(trained)

@@ -89,7 +89,7 @@ def test_nbclient_tells_no_cell_and_its_source_does(
 PLAIN = """
 import mlflow
 from mlflow.tracking.context import registry
-from mlops_lab.tracking import context
+from mlops_lab.tracking.lineage import context
 
 context.LONGEST_WAIT = 60  # however busy this machine is
 known = list(registry._run_context_provider_registry)

@@ -24,7 +24,7 @@ _PATTERNS = tuple(
 )
 _TRIGGER = re.compile(r"(?<![\d.])0?(?:9\d|1[01]\d)(?![\d.])")
 _WORDS = re.compile(r"old|yo\b|y/o|jahre|j\u00e4hrig|ans\b|a\u00f1os|anni|jaar|age|alter|edad|et\u00e0|leeftijd|\d[mf]\b|yom|yof")
-_NAMES = re.compile(r"(?:^|[._/ ])(?:patient|pt|subject)?[_ \-]?(?:age|alter|edad|leeftijd)(?:_?(?:at_?\w+|years|y))?$")
+_NAMES = re.compile(r"(?:^|[./ ])(?:patient|pt|subject)?[_ \-]?(?:age|alter|edad|leeftijd)(?:_?(?:at_?\w+|years|y))?$")
 _VALUE = re.compile(r"\s*0?(9\d|1[01]\d)(?:\.\d+)?(?:\s?(?:y|yrs?|years?|jahre|ans|Y))?\s*")
 
 

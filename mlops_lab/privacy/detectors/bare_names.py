@@ -13,7 +13,7 @@ from .forenames import FORENAMES
 from .reading import Reading, Word
 from .vocabulary import PARTICLES, is_thing, may_be_name
 
-_MOST = 4
+_MOST = 16
 """Words on either side of a forename that may belong to the name."""
 _JOINTS = frozenset({" ", "_", "-", ", ", ",", "^", "'", "\u2019", "-", " - "})
 _SMALL_JOINTS = frozenset({"_", "-", ".", "^"})

@@ -21,7 +21,7 @@ _NESTED = 6000
 
 _TYPE = r"(?:str|int|float|bytes|object|Any|list|dict|Optional)(?:\[[\w\[\], |]{0,30}\])?(?: \| None)?[ \t]*"
 _SEPARATOR = re.compile(
-    r"(?:\\?[\"'`*]{1,2}|[)\]]){0,2}(?:\.value)?[ \t]{0,40}"
+    r"(?:\\?[\"'`*]{1,2}|[)\]]){0,2}(?:\.value|\.)?[ \t]{0,40}"
     rf"(?::=|=>|->|[=!]?=|:[ \t]*{_TYPE}=|:|\.(?:isin|eq)(?=\()|(?P<argument>(?<=[\"'])[ \t]*,))[ \t]{{0,40}}"
 )
 _SETTER = re.compile(r"(?:set|add|put|header|meta|insert)\w*\([^()]{0,60}$")
@@ -34,7 +34,7 @@ _REST_OF_ELEMENT = re.compile(
     rf"[^<>]{{0,300}}>(?!{PLACEHOLDER.pattern})(?:\s{{0,40}}<[!?]?[A-Za-z][^<>]{{0,300}}>){{0,6}}\s{{0,40}}"
 )
 _CONTENT = re.compile(r">([^<>]{1,300})<")
-_VERB = re.compile(r"(?:[ \t]+(?:is|was|are|no\.?|number|num|nr\.?)\b)?[ \t]*#?[ \t]*")
+_VERB = re.compile(r"\.?(?:[ \t]+(?:is|was|are|no\.?|number|num|nr\.?)\b)?[ \t]*#?[ \t]*")
 _STRING = re.compile(
     r"[rbuRBU]{0,2}(?P<quote>\"\"\"|'''|\\?[\"'])(?P<value>(?:(?!(?P=quote)(?![^\W\d_]))[^\n]){0,1000})(?P=quote)"
 )

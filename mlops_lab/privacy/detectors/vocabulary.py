@@ -12,7 +12,7 @@ from .forenames import FORENAMES
 from .reading import listed
 
 THINGS = listed(
-    " rate ratio penalty count counts distance detection classification level wise split set sets group groups data"
+    " rate ratio penalty na mrn dob nhs pid chi ssn nhsno count counts distance detection classification level wise split set sets group groups data"
     " dataset datasets cohort mean median score dice loss model models metric metrics metadata id ids age sex weight"
     " image images imaging volume volumes label labels brain liver lung lungs heart kidney spleen prostate breast"
     " tumor tumour cancer lesion ct mri pet mr scan scans case cases study series train training test tests"

@@ -110,6 +110,8 @@ class _Pass:
         run = self._run
         try:
             nested = len(self._stack) > 1
+            if not nested and engine.state.max_epochs not in (None, 1):
+                run.note_param("max_epochs", engine.state.max_epochs)
             epoch = int(self._stack[0].engine.state.epoch)
             book = run.book("ignite", _Book)
             values = dict(engine.state.metrics)
@@ -136,15 +138,18 @@ class _Book:
 
     def __init__(self) -> None:
         self.owners: dict[str, Callable[[], Any]] = {}
+        self.given: dict[str, str | None] = {}
+        """What the user calls the engine that has a name."""
         self.last: dict[str, int] = {}
 
     def name(self, engine: Any, name: str, given: str | None, epoch: int, nested: bool) -> str:
         # Two engines with a metric of one name (accuracy of training and of validation) are two series.
-        candidates = [name, f"{given}_{name}" if given else f"{name}_2"]
+        candidates = [name, f"{given}_{name}"] if given and self.given.get(name, given) != given else [name]
         candidates += [f"{name}_{number}" for number in range(2, 100)]
         for candidate in candidates:
             if candidate not in self.owners:
                 self.owners[candidate] = weakref.ref(engine)
+                self.given[candidate] = given
             owner = self.owners[candidate]()
             if owner is engine:
                 return candidate

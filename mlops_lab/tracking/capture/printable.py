@@ -60,7 +60,8 @@ def yaml_of(described: Any) -> str:
     """Give dictionaries, lists and values as YAML that is read rather than parsed: short lists stand on one line."""
     import yaml
 
-    return str(yaml.safe_dump(_yaml(described), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None))
+    plain = _yaml(described)
+    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None))
 
 
 def _yaml(value: Any) -> Any:

@@ -81,13 +81,10 @@ def _names(target: ast.expr) -> list[str]:
 def _entries(value: ast.expr) -> Iterator[tuple[str, int]]:
     """Give the ``result[0]`` in an expression."""
     for node in ast.walk(value):
-        if (
-            isinstance(node, ast.Subscript)
-            and isinstance(node.value, ast.Name)
-            and isinstance(node.slice, ast.Constant)
-        ):
-            if type(node.slice.value) is int and node.slice.value >= 0:
-                yield node.value.id, node.slice.value
+        if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Name):
+            continue
+        if isinstance(node.slice, ast.Constant) and type(node.slice.value) is int:
+            yield node.value.id, node.slice.value
 
 
 def _without_shared(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -247,7 +247,7 @@ def _hook(owner: Any, name: str, patches: Patches, which: Callable[[dict[str, An
     @functools.wraps(save)
     def watched(*args: Any, **kwargs: Any) -> Any:
         run = runs.current
-        if run is None or not run.options.checkpoints or getattr(_inside, "saver", False):
+        if run is None or not run.options.checkpoints or getattr(_inside, "saver", False) or _by_mlflow():
             return save(*args, **kwargs)
         _inside.saver = True
         try:
@@ -261,6 +261,11 @@ def _hook(owner: Any, name: str, patches: Patches, which: Callable[[dict[str, An
             _inside.saver = False
 
     patches.set(owner, name, watched)
+
+
+def _by_mlflow() -> bool:
+    """Tell whether ``log_model`` saves: the run has the model from there."""
+    return str(sys._getframe(2).f_globals.get("__name__", "")).startswith("mlflow.")
 
 
 def _arguments(

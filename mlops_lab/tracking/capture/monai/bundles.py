@@ -1,22 +1,24 @@
-"""MONAI bundle workflows: the configuration that ran, as ``bundle/config.yaml``, and the bundle's name and version.
+"""MONAI bundles: the configuration that ran, as ``bundle/config.yaml``, and the bundle's name and version.
 
-References to plain values are resolved; what would have to be evaluated stays as it is written, and is never evaluated
-on our account. What the workflow itself has evaluated by its end is told beside it, in ``bundle/evaluated.yaml``.
+What a workflow or a ``ConfigParser`` of the user's own builds objects from counts. References to plain values are
+resolved; what would have to be evaluated stays as it is written, and is never evaluated on our account. What MONAI
+itself has evaluated by its end is told beside it, in ``bundle/evaluated.yaml``.
 """
 
 from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from ...run import Run, runs
 from ..patches import Patches
 from ..printable import printable, yaml_of
 
-MODULES = ("monai.bundle.workflows",)
+MODULES = ("monai.bundle.config_parser", "monai.bundle.workflows")
 
+MOST_BUNDLES = 8
+"""Configurations of one run that are recorded."""
 MOST_PARAMS = 100
 _LONGEST = 500
 _DEEPEST = 16
@@ -24,78 +26,91 @@ _REFERENCE, _EXPRESSION, _TARGET = "@", "$", "_target_"
 
 
 def install(module: Any, patches: Patches) -> None:
-    """Hook the workflows of ``monai.bundle``."""
-    workflow = module.ConfigWorkflow
-    patches.set(workflow, "initialize", _watched(workflow.initialize, last=False))
-    patches.set(workflow, "run", _watched(workflow.run, last=True))
+    """Hook the parser or the workflows of ``monai.bundle``."""
+    if module.__name__.endswith(".config_parser"):
+        _hook(module.ConfigParser, "get_parsed_content", patches)
+    else:
+        _hook(module.ConfigWorkflow, "run", patches)
 
 
-def _watched(original: Callable[..., Any], last: bool) -> Callable[..., Any]:
+def _hook(cls: type, name: str, patches: Patches) -> None:
+    original = vars(cls)[name]
+
     @functools.wraps(original)
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         run = runs.current
         if run is None:
             return original(self, *args, **kwargs)
+        # A workflow that has run may be gone by the end of the block, with all that it has evaluated.
+        parser = self if name == "get_parsed_content" else self.parser
         try:
             return original(self, *args, **kwargs)
         finally:
             try:
-                run.book("bundles", _Book).note(run, self, last)
+                run.book("bundles", _Book).note(run, parser, over=parser is not self)
             except Exception as error:
                 run.notice(f"The bundle's configuration could not be recorded ({type(error).__name__}).")
 
-    return watched
+    patches.set(cls, name, watched)
 
 
 class _Book:
-    """The workflows of one run, and whether they have been recorded."""
+    """The configurations of one run."""
 
     def __init__(self) -> None:
-        self._workflows: list[_Workflow] = []
+        self._bundles: list[_Bundle] = []
 
-    def note(self, run: Run, workflow: Any, last: bool) -> None:
-        """Take in a workflow that is new here; it is recorded once it has run, else at the end of the run."""
-        known = next((item for item in self._workflows if item.workflow() is workflow), None)
+    def note(self, run: Run, parser: Any, over: bool) -> None:
+        """Take in a parser that is new here; it is recorded when it is `over`, else at the end of the run."""
+        known = next((item for item in self._bundles if item.parser() is parser), None)
         if known is None:
-            known = _Workflow(workflow, len(self._workflows) + 1)
-            self._workflows.append(known)
-            run.at_end(lambda: known.record(run))
-        if last:
+            config = _config(parser)
+            if not config or len(self._bundles) >= MOST_BUNDLES:
+                return
+            known = _Bundle(parser, config, len(self._bundles) + 1)
+            self._bundles.append(known)
+            run.at_end(functools.partial(known.record, run))
+        if over:
             known.record(run)
 
 
-class _Workflow:
-    """One workflow of a run."""
+class _Bundle:
+    """One configuration of a run, as it was when the first object was asked for."""
 
-    def __init__(self, workflow: Any, number: int) -> None:
-        self.workflow = weakref.ref(workflow)
+    def __init__(self, parser: Any, config: dict[str, Any], number: int) -> None:
+        self.parser = weakref.ref(parser)
+        self._meta = parser.get(parser.meta_key)
+        self._config = config
         self._folder = "bundle" if number == 1 else f"bundle_{number}"
         self._recorded = False
 
     def record(self, run: Run) -> None:
         """Record it once; by then what it refers to has been parsed, and its expressions have been evaluated."""
-        workflow = self.workflow()
-        if workflow is None or self._recorded:
+        if self._recorded:
             return
         self._recorded = True
-        parser = workflow.parser
-        meta = parser.get(parser.meta_key)
-        for key, param in (("name", self._folder), ("version", f"{self._folder}.version")):
-            if isinstance(meta, dict) and isinstance(meta.get(key), (str, int, float)):
-                run.note_param(param, meta[key])
-        _record(run, parser, self._folder)
+        parser, folder = self.parser(), self._folder
+        for key, param in (("name", folder), ("version", f"{folder}.version")):
+            if isinstance(self._meta, dict) and isinstance(self._meta.get(key), (str, int, float)):
+                run.note_param(param, self._meta[key])
+        config = self._config if parser is None else _config(parser)
+        evaluated = _evaluated(parser) if parser is not None else {}
+        run.log_text(yaml_of(config), f"{folder}/config.yaml")
+        if evaluated:
+            run.log_text(yaml_of(evaluated), f"{folder}/evaluated.yaml")
+        values = {key: printable(value) for key, value in {**config, **evaluated}.items() if _is_setting(value)}
+        for key, value in list(values.items())[:MOST_PARAMS]:
+            run.note_param(f"{folder}.{key}", str(value)[:_LONGEST])
 
 
-def _record(run: Run, parser: Any, folder: str) -> None:
-    config = {key: value for key, value in (parser.get() or {}).items() if key != parser.meta_key}
-    resolved = _resolved(config, config, 0)
-    run.log_text(yaml_of(resolved), f"{folder}/config.yaml")
-    evaluated = _evaluated(parser)
-    if evaluated:
-        run.log_text(yaml_of(evaluated), f"{folder}/evaluated.yaml")
-    values = {key: value for key, value in {**resolved, **evaluated}.items() if _is_setting(value)}
-    for key, value in list(values.items())[:MOST_PARAMS]:
-        run.note_param(f"{folder}.{key}", str(value)[:_LONGEST])
+def _config(parser: Any) -> dict[str, Any]:
+    """Give the configuration of `parser` without its metadata, resolved as far as that takes no evaluation."""
+    written = parser.get()
+    if not isinstance(written, dict):
+        return {}
+    config = {key: value for key, value in written.items() if key != parser.meta_key}
+    resolved: dict[str, Any] = _resolved(config, config, 0)
+    return resolved
 
 
 def _resolved(value: Any, config: dict[str, Any], depth: int) -> Any:
@@ -139,13 +154,15 @@ def _evaluated(parser: Any) -> dict[str, Any]:
         item = resolver.items.get(place)
         written = parser.get(place) if item is not None else None
         if isinstance(written, str) and written.startswith(_EXPRESSION) and _is_setting(value):
-            found[place] = printable(value)
+            told = printable(value)
+            if type(told) is type(value):  # of data only the size is told
+                found[place] = told
     return found
 
 
 def _is_setting(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
-        return len(value) <= 16 and all(isinstance(item, (bool, int, float, str)) for item in value)
+        return 0 < len(value) <= 16 and all(_is_setting(item) and not isinstance(item, (list, tuple)) for item in value)
     if isinstance(value, str):
         return not value.startswith((_EXPRESSION, _REFERENCE, "%")) and "\n" not in value
     return isinstance(value, (bool, int, float))

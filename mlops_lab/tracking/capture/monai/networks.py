@@ -115,7 +115,10 @@ class _Book:
         self.networks.append(weakref.ref(network))
         seen = arguments(network)
         passed = held(network) if seen is None else seen
-        told = {"": class_name(network), **{f".{argument}": _short(value) for argument, value in passed.items()}}
+        told: dict[str, Any] = {
+            "": class_name(network),
+            **{f".{argument}": _short(value) for argument, value in passed.items()},
+        }
         told[".parameters"] = trainable(network)
         for before, known in self._told:
             other = known()

@@ -14,6 +14,7 @@ from .frames import callers, inside, names_of, variables
 from .words import dataset_words, loader_words
 
 _OWNER = re.compile(r"train|evaluat|valid", re.IGNORECASE)
+_HOLDS = re.compile(r"(?i)loader|(^|_)dl$")
 _SHUFFLED = {"RandomSampler": True, "SequentialSampler": False}
 _COUNTED = (
     "BatchSampler",
@@ -74,7 +75,7 @@ class Loaders:
 
 
 def _names(loader: Any, frame: FrameType | None) -> Iterator[str]:
-    """Give what `loader` may be called: its variables, its dataset's, and the role of the engine that holds it."""
+    """Give what `loader` may be called: as itself, its dataset, or an object of the user's own that holds it."""
     for given in names_of(loader, frame):
         if words := loader_words(given):
             yield "_".join(words)
@@ -83,8 +84,12 @@ def _names(loader: Any, frame: FrameType | None) -> Iterator[str]:
             yield "_".join(words)
     for caller in callers(frame):
         owner = variables(caller).get("self")
-        role = _OWNER.search(type(owner).__name__)
-        if role is not None and any(value is loader for value in inside(owner).values()):
+        if not any(value is loader for value in inside(owner).values()):
+            continue
+        for given in names_of(owner, caller):
+            if _HOLDS.search(given) and (words := loader_words(given)):
+                yield "_".join(words)
+        if role := _OWNER.search(type(owner).__name__):
             yield "train" if role[0].lower() == "train" else "val"
 
 

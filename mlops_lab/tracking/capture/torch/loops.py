@@ -87,6 +87,8 @@ class Loops:
         if thread.evaluated and thread.evaluated == self._step_around(frame):
             return  # a line search tries out what is no step
         site = self._site(thread, held, frame)
+        if site.aside:
+            return
         torch = self._torch
         loss = scalars[0]
         if len(scalars) > 1:
@@ -104,8 +106,12 @@ class Loops:
                     del thread.pending[other]  # the closure was called to see its value; now the step calls it
         pending = thread.pending.get(site)
         if pending is None:
-            tried = any(other.renewed() and other.dropped() for other in thread.pending)
-            pending = thread.pending[site] = Pending(again=tried)
+            pending = Pending()
+            for other, waiting in thread.pending.items():
+                if other.reach == site.reach and other.dropped():
+                    # To look around from (SAM, whose step is for the first loss), or to attack an image with.
+                    (pending if other.moved() else waiting).spare = True
+            thread.pending[site] = pending
         elif site.renewed():
             site.consumed = True
             self._write(thread, self._alike(thread, site))
@@ -321,9 +327,8 @@ class Loops:
         series = self._series_of(thread, sites, member)
         values: list[Value] = []
         found = [(site, thread.pending.pop(site)) for site in sites]
-        if member is not None and not all(pending.again for _, pending in found):
-            # The optimizer moved the weights to look around (SAM); its step is for the loss at its beginning.
-            found = [(site, pending) for site, pending in found if not pending.again]
+        if member is not None and not all(pending.spare for _, pending in found):
+            found = [(site, pending) for site, pending in found if not pending.spare]
         for _, pending in found:
             values += pending.values
         thread.last = series

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 import weakref
 from collections.abc import Callable, Iterable
 from types import CodeType, FrameType, FunctionType
@@ -36,13 +37,13 @@ _LOSS = re.compile(r"(^|_)(loss|criterion)|(loss|criterion)(_|\d*$)", re.IGNOREC
 class Pending:
     """What one place has back-propagated since the last step.
 
-    `again`: with weights that were changed since another place did so, and whose gradients were thrown away.
+    `spare`: its gradients are not what the next step of an optimizer is made of.
     """
 
-    __slots__ = ("again", "parts", "values")
+    __slots__ = ("parts", "spare", "values")
 
-    def __init__(self, again: bool = False) -> None:
-        self.again = again
+    def __init__(self) -> None:
+        self.spare = False
         self.values: list[Value] = []
         self.parts: dict[Part, list[Value]] | None = None
 
@@ -71,6 +72,8 @@ class Site:
         Names of the functions that the loss comes from.
     closure
         It is within the closure that an optimizer evaluates; None before that was looked at.
+    aside
+        It is no training: what the code asks for are gradients of an image.
     unsure
         A loss of the user's own is in reach, whose calls are watched from the next step on only.
     """
@@ -80,6 +83,7 @@ class Site:
         "_leaf",
         "_refs",
         "_version",
+        "aside",
         "closure",
         "consumed",
         "direct",
@@ -112,6 +116,7 @@ class Site:
         self.direct = False
         self.shared = False
         self.closure: bool | None = None
+        self.aside = False
         self.unsure = False
 
     def follow(self, before: Site) -> None:
@@ -148,9 +153,11 @@ class Site:
         """Note which of the optimizers `loss` is for."""
         if optimizers is None:
             optimizers = [optimizer for ref in self._refs if (optimizer := ref()) is not None]
-        found = leaves(loss, 1 if len(optimizers) < 2 else _MOST_NODES)
+        found = leaves(loss, 1 if len(optimizers) == 1 else _MOST_NODES)
         if found:
-            self._leaf = weakref.ref(found[0])
+            self._leaf = weakref.ref(next((leaf for leaf in found if _is_parameter(leaf)), found[0]))
+        if not optimizers:
+            self.aside = len({_is_parameter(leaf) for leaf in found}) > 1
         if len(optimizers) > 1:
             ids = set(map(id, found))
             self.reach = frozenset(
@@ -172,6 +179,11 @@ class Site:
         """
         leaf = self._leaf() if self._leaf is not None else None
         return leaf is not None and (leaf.grad is None or leaf._version != self._version)
+
+    def moved(self) -> bool:
+        """Tell whether the parameters were changed since the last loss from here."""
+        leaf = self._leaf() if self._leaf is not None else None
+        return leaf is not None and leaf._version != self._version
 
     def dropped(self) -> bool:
         """Tell whether the gradients of the last loss from here are gone."""
@@ -247,7 +259,7 @@ def function_names(frame: FrameType | None, mentioned: set[str]) -> list[str]:
 
 
 def leaves(loss: Any, most: int) -> list[Any]:
-    """Give parameters that `loss` depends on, the nearest first: one, or all within `most` nodes."""
+    """Give what `loss` depends on and has gradients, the nearest first: up to one parameter, or all of it."""
     found: list[Any] = []
     stack: list[Any] = [loss.grad_fn]
     seen: set[Any] = set()
@@ -259,7 +271,11 @@ def leaves(loss: Any, most: int) -> list[Any]:
         variable = getattr(node, "variable", None)
         if variable is not None:
             found.append(variable)
-            if most == 1:
+            if most == 1 and _is_parameter(variable):
                 break
         stack += [child for child, _ in node.next_functions]
     return found
+
+
+def _is_parameter(leaf: Any) -> bool:
+    return isinstance(leaf, sys.modules["torch"].nn.Parameter)
