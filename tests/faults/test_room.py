@@ -168,18 +168,40 @@ def test_a_file_for_which_there_is_no_room_is_refused_and_counted(
     written.close()
 
 
-def test_staged_copies_are_for_their_owner_only(mlops_home: Path, tmp_path: Path) -> None:
-    (tmp_path / "source").write_text("x")
-    (tmp_path / "source").chmod(0o644)
-    written = begun("k")
-    copy = written.stage(tmp_path / "source", "copy.txt")
-    text = written.stage_text("x", "text.txt")
-    assert copy
-    assert text
-    for path in (copy, text):
-        assert (written.folder / path).stat().st_mode & 0o777 == 0o600
-    assert all(path.stat().st_mode & 0o077 == 0 for path in written.folder.rglob("*"))
-    written.close()
+@pytest.mark.parametrize("end", ["FINISHED", "killed"])
+def test_whatever_a_run_leaves_here_is_for_its_owner_only(
+    server: TrackingServer, experiment: str, mlops_home: Path, nursery: Nursery, tmp_path: Path, end: str
+) -> None:
+    (tmp_path / "shared.csv").write_text("x")
+    (tmp_path / "shared.csv").chmod(0o644)
+    nursery.start(f"""
+import os, signal, time, torch, mlops_lab
+from mlops_lab.tracking.journal import retention
+os.umask(0)
+network = torch.nn.Linear(2, 1)
+with mlops_lab.track(experiment={experiment!r}) as run:
+    run.log_metric("bad?name", 1.0)
+    run.log_deferred("late", lambda wait: 1.0)
+    run.log_artifact({str(tmp_path / "shared.csv")!r})
+    run.log_text("x", "notes/x.txt")
+    for epoch in range(2):
+        torch.save(network.state_dict(), {str(tmp_path / "net.pt")!r})
+        run.log_metric("val_dice", 0.1 * epoch)
+    run._journal._limit = 1
+    time.sleep(1)
+    run.log_metric("loss", 1.0)
+    if {end!r} == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+""")
+    assert (nursery.wait() == 0) == (end == "FINISHED")
+    nursery.start("import os; os.umask(0); from mlops_lab.tracking import sync; sync()")
+    assert nursery.wait() == 0
+    (folder,) = folders.journals().iterdir()
+    names = {path.name for path in folder.iterdir()}
+    assert {"artifacts", "checkpoints", folders.JOURNAL, folders.POSITION, folders.QUARANTINE} <= names
+    assert len(segments.listed(folder)) > 1
+    open_to_others = [path for path in mlops_home.rglob("*") if path.stat().st_mode & 0o077]
+    assert open_to_others == []
 
 
 def test_journals_that_wait_for_days_are_thinned_evenly_and_the_run_says_so(

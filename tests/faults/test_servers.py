@@ -19,6 +19,7 @@ from tests.faults.gateway import Gateway
 from tests.faults.nursery import Nursery
 from tests.faults.training import OwnLog, check, program, until
 from tests.mlflow_servers import MlflowServer
+from tests.unit.test_tracking_block import params, tags
 
 
 def finished(server: TrackingServer, experiment: str, log: Path) -> str:
@@ -119,3 +120,22 @@ def test_a_server_in_trouble_in_the_middle_has_everything_in_the_end(
     assert nursery.wait() == 0
     sync()
     finished(server, experiment, log)
+
+
+def test_a_bad_metric_name_and_a_changed_param_in_the_middle_cost_nothing_else(
+    server: TrackingServer, experiment: str, nursery: Nursery, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    training = program(experiment, log, steps=400).replace(
+        "        time.sleep(",
+        """        if step in (100, 200):
+            run.log_metric("what?", step)
+            run.log_param("fold", step)
+        time.sleep(""",
+    )
+    nursery.start(training)
+    assert nursery.wait() == 0
+    run_id = finished(server, experiment, log)
+    stored = server.get_run(run_id)
+    assert params(stored)["fold"] == "100"
+    assert tags(stored)["mlops_lab.refused"] == "3"

@@ -259,6 +259,70 @@ def test_a_lightning_module_is_recorded_once_and_its_trainer_keeps_nothing_of_ou
     assert not any("mlflow" in type(callback).__module__ for callback in trainer.callbacks)
 
 
+def test_a_segmentation_as_monais_tutorial_writes_it_for_lightning(lightning: Any, tmp_path: Path) -> None:
+    import pytorch_lightning as pl
+    from monai.data import DataLoader, Dataset, decollate_batch
+    from monai.losses import DiceLoss
+    from monai.metrics import DiceMetric
+    from monai.networks.nets import UNet
+    from monai.transforms import AsDiscrete, Compose
+
+    class Net(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self._model = UNet(spatial_dims=2, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,))
+            self.loss_function = DiceLoss(to_onehot_y=True, softmax=True)
+            self.post_pred = Compose([AsDiscrete(argmax=True, to_onehot=2)])
+            self.post_label = Compose([AsDiscrete(to_onehot=2)])
+            self.dice_metric = DiceMetric(include_background=False, reduction="mean")
+            self.losses: list[float] = []
+            self.dice: list[float] = []
+
+        def forward(self, x: Any) -> Any:
+            return self._model(x)
+
+        def train_dataloader(self) -> Any:
+            return DataLoader(self.data, batch_size=2)
+
+        def val_dataloader(self) -> Any:
+            return DataLoader(self.data, batch_size=1)
+
+        def prepare_data(self) -> None:
+            images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+            self.data = Dataset([{"image": image, "label": (image > 0.5).float()} for image in images])
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self._model.parameters(), 1e-2)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.loss_function(self.forward(batch["image"]), batch["label"])
+            self.losses.append(loss.item())
+            return {"loss": loss, "log": {"train_loss": loss.item()}}
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            outputs = [self.post_pred(item) for item in decollate_batch(self.forward(batch["image"]))]
+            labels = [self.post_label(item) for item in decollate_batch(batch["label"])]
+            self.dice_metric(y_pred=outputs, y=labels)
+
+        def on_validation_epoch_end(self) -> None:
+            mean = self.dice_metric.aggregate().item()
+            self.dice_metric.reset()
+            self.dice.append(mean)
+            self.log("val_dice", mean)
+
+    torch.manual_seed(0)
+    with block() as run:
+        net = Net()
+        keep = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "logs", filename="best_metric_model", monitor="val_dice")
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "accelerator": "cpu"}
+        pl.Trainer(max_epochs=3, num_sanity_val_steps=1, callbacks=[keep], **quiet).fit(net)
+    found = points(run)
+    assert [value for _, value in found["train_dice_loss"]] == pytest.approx(net.losses, rel=1e-5)
+    assert [value for _, value in found["val_dice"]] == pytest.approx(net.dice[1:], rel=1e-5)
+    assert texts(run, Param)["optimizer_name"] == "Adam"
+    assert any(name.startswith("checkpoints/best_metric_model") for name in files(run))
+
+
 def test_lightning_learns_the_same_with_and_without_a_block(lightning: Any) -> None:
     def learn() -> tuple[bytes, float]:
         net = module_of(lightning)

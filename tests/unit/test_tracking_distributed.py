@@ -117,6 +117,20 @@ def test_the_first_process_is_told_by_the_launchers_variables(
     assert ranks.records() is expected
 
 
+def test_what_another_rank_tells_mlflow_makes_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    monkeypatch.setenv("RANK", "1")
+    with block():
+        mlflow.set_experiment("trials")
+        with mlflow.start_run(run_name="trial"):
+            mlflow.log_metric("a", 1.0)
+            mlflow.log_text("text", "note.txt")
+            with mlflow.start_run(nested=True):
+                mlflow.log_param("b", 2)
+    assert not list(journal.journals().iterdir())
+
+
 def test_a_silent_run_takes_everything_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file.txt").write_text("text")
     start = Start(1, "key", "experiment", "name", 0, "user", {})

@@ -64,116 +64,6 @@ print("RUN", run.run_id)
     assert history(server, run_id, "mine") == [(0, 3.0)]
 
 
-def test_a_run_in_an_experiment_of_the_users_choice_is_a_child_of_ours_and_ends_nothing(
-    server: TrackingServer, experiment: str
-) -> None:
-    program = """
-with mlops_lab.track(experiment=EXPERIMENT) as run:
-    import mlflow
-    mlflow.set_experiment(EXPERIMENT + "-own")
-    with mlflow.start_run(run_name="mine") as own:
-        mlflow.log_metric("a", 1.0)
-    run.log_metric("b", 2.0)
-assert any("another experiment" in notice for notice in run.notices), run.notices
-print("RUN", run.run_id, own.info.run_id)
-"""
-    ours, own = run_program(program, experiment)
-    assert ours != own
-    assert history(server, own, "a") == [(0, 1.0)]
-    assert tags(server.get_run(own))["mlflow.parentRunId"] == ours
-    assert server.get_run(ours)["info"]["status"] == "FINISHED"
-    assert history(server, ours, "b") == [(1, 2.0)]
-    assert [run["info"]["run_id"] for run in runs_in(server, f"{experiment}-own")] == [own]
-
-
-def test_calls_after_a_finished_start_run_still_land_in_our_run_and_the_next_block_is_clean(
-    server: TrackingServer, experiment: str
-) -> None:
-    program = """
-import mlflow
-with mlops_lab.track(experiment=EXPERIMENT) as first:
-    with mlflow.start_run():
-        mlflow.log_metric("a", 1.0)
-    mlflow.log_metric("b", 2.0)
-assert mlflow.active_run() is None
-with mlops_lab.track(experiment=EXPERIMENT) as second:
-    mlflow.log_metric("c", 3.0)
-print("RUN", first.run_id, second.run_id)
-"""
-    first, second = run_program(program, experiment)
-    assert (history(server, first, "a"), history(server, first, "b")) == ([(0, 1.0)], [(0, 2.0)])
-    assert history(server, second, "c") == [(0, 3.0)]
-    assert len(runs_in(server, experiment)) == 2
-
-
-def test_every_further_start_run_of_a_block_is_a_run_of_its_own(server: TrackingServer, experiment: str) -> None:
-    program = """
-import mlflow
-with mlops_lab.track(experiment=EXPERIMENT) as run:
-    for lr in (0.1, 0.01, 0.001):
-        with mlflow.start_run():
-            mlflow.log_param("lr", lr)
-print("RUN", run.run_id)
-"""
-    (run_id,) = run_program(program, experiment)
-    stored = {run["info"]["run_id"]: run for run in runs_in(server, experiment)}
-    assert params(stored[run_id])["lr"] == "0.1"
-    others = [run for key, run in stored.items() if key != run_id]
-    assert {params(run)["lr"] for run in others} == {"0.01", "0.001"}
-
-
-def test_a_nested_run_left_open_ends_with_the_block(server: TrackingServer, experiment: str) -> None:
-    program = """
-import mlflow
-with mlops_lab.track(experiment=EXPERIMENT) as first:
-    mlflow.log_metric("a", 1.0)
-    nested = mlflow.start_run(nested=True)
-    mlflow.log_metric("n", 2.0)
-assert mlflow.active_run() is None
-with mlops_lab.track(experiment=EXPERIMENT) as second:
-    mlflow.log_metric("c", 3.0)
-print("RUN", first.run_id, nested.info.run_id, second.run_id)
-"""
-    first, nested, second = run_program(program, experiment)
-    assert nested not in (first, second)
-    assert history(server, nested, "n") == [(0, 2.0)]
-    assert server.get_run(nested)["info"]["status"] == "FINISHED"
-    assert history(server, second, "c") == [(0, 3.0)]
-
-
-def test_a_run_that_the_user_opened_before_the_block_stays_theirs_and_open(
-    server: TrackingServer, experiment: str
-) -> None:
-    program = """
-import mlflow
-mlflow.set_experiment(EXPERIMENT)
-own = mlflow.start_run()
-with mlops_lab.track(experiment=EXPERIMENT) as run:
-    mlflow.log_metric("a", 1.0)
-assert mlflow.active_run().info.run_id == own.info.run_id
-mlflow.end_run()
-print("RUN", run.run_id, own.info.run_id)
-"""
-    ours, own = run_program(program, experiment)
-    assert ours != own
-    assert history(server, own, "a") == [(0, 1.0)]
-
-
-def test_a_store_of_the_users_choice_is_left_alone(server: TrackingServer, experiment: str, tmp_path: Path) -> None:
-    program = f"""
-with mlops_lab.track(experiment=EXPERIMENT) as run:
-    import mlflow
-    mlflow.set_tracking_uri("sqlite:///{tmp_path}/own.db")
-    mlflow.log_metric("a", 1.0)
-assert any("another server" in notice for notice in run.notices), run.notices
-print("RUN", run.run_id)
-"""
-    (run_id,) = run_program(program, experiment)
-    stored = server.get_run(run_id)
-    assert stored["info"]["status"] == "FINISHED"
-    assert "a" not in {metric["key"] for metric in stored["data"].get("metrics", [])}
-
-
 def test_mlflow_is_as_it_was_after_the_block(server: TrackingServer, experiment: str) -> None:
     program = """
 import mlflow, mlflow.tracking.fluent as fluent
@@ -235,6 +125,88 @@ def artifacts(server: TrackingServer, run_id: str, path: str = "") -> set[str]:
     for entry in server.list_artifacts(run_id, path):
         found |= artifacts(server, run_id, entry["path"]) if entry["is_dir"] else {entry["path"]}
     return found
+
+
+def test_a_run_in_an_experiment_of_the_users_choice_is_a_child_of_ours_and_ends_nothing(
+    server: TrackingServer, experiment: str, mlflow: Any
+) -> None:
+    with track(experiment=experiment) as run:
+        mlflow.set_experiment(f"{experiment}-own")
+        with mlflow.start_run(run_name="mine") as own:
+            mlflow.log_metric("a", 1.0)
+        run.log_metric("b", 2.0)
+    assert any("another experiment" in notice for notice in run.notices)
+    assert run.run_id
+    assert history(server, own.info.run_id, "a") == [(0, 1.0)]
+    assert tags(server.get_run(own.info.run_id))["mlflow.parentRunId"] == run.run_id
+    assert server.get_run(run.run_id)["info"]["status"] == "FINISHED"
+    assert history(server, run.run_id, "b") == [(1, 2.0)]
+    assert [item["info"]["run_id"] for item in runs_in(server, f"{experiment}-own")] == [own.info.run_id]
+
+
+def test_calls_after_a_finished_start_run_still_land_in_our_run_and_the_next_block_is_clean(
+    server: TrackingServer, experiment: str, mlflow: Any
+) -> None:
+    with track(experiment=experiment) as first:
+        with mlflow.start_run():
+            mlflow.log_metric("a", 1.0)
+        mlflow.log_metric("b", 2.0)
+    assert mlflow.active_run() is None
+    with track(experiment=experiment) as second:
+        mlflow.log_metric("c", 3.0)
+    assert first.run_id
+    assert second.run_id
+    assert (history(server, first.run_id, "a"), history(server, first.run_id, "b")) == ([(0, 1.0)], [(0, 2.0)])
+    assert history(server, second.run_id, "c") == [(0, 3.0)]
+    assert len(runs_in(server, experiment)) == 2
+
+
+def test_every_further_start_run_of_a_block_is_a_run_of_its_own(
+    server: TrackingServer, experiment: str, mlflow: Any
+) -> None:
+    with track(experiment=experiment) as run:
+        for lr in (0.1, 0.01, 0.001):
+            with mlflow.start_run():
+                mlflow.log_param("lr", lr)
+    stored = {item["info"]["run_id"]: item for item in runs_in(server, experiment)}
+    assert params(stored.pop(run.run_id or ""))["lr"] == "0.1"
+    assert {params(item)["lr"] for item in stored.values()} == {"0.01", "0.001"}
+
+
+def test_a_nested_run_left_open_ends_with_the_block(server: TrackingServer, experiment: str, mlflow: Any) -> None:
+    with track(experiment=experiment):
+        mlflow.log_metric("a", 1.0)
+        nested = mlflow.start_run(nested=True)
+        mlflow.log_metric("n", 2.0)
+        mlflow.log_text("of the nested run", "note.txt")
+    assert mlflow.active_run() is None
+    assert history(server, nested.info.run_id, "n") == [(0, 2.0)]
+    assert artifacts(server, nested.info.run_id) >= {"note.txt"}
+    assert server.get_run(nested.info.run_id)["info"]["status"] == "FINISHED"
+
+
+def test_a_run_that_the_user_opened_before_the_block_stays_theirs_and_open(
+    server: TrackingServer, experiment: str, mlflow: Any
+) -> None:
+    mlflow.set_experiment(experiment)
+    own = mlflow.start_run()
+    with track(experiment=experiment) as run:
+        mlflow.log_metric("a", 1.0)
+    assert mlflow.active_run().info.run_id == own.info.run_id != run.run_id
+    assert history(server, own.info.run_id, "a") == [(0, 1.0)]
+
+
+def test_a_store_of_the_users_choice_is_left_alone(
+    server: TrackingServer, experiment: str, mlflow: Any, tmp_path: Path
+) -> None:
+    with track(experiment=experiment) as run:
+        mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/own.db")
+        mlflow.log_metric("a", 1.0)
+    assert any("another server" in notice for notice in run.notices)
+    assert run.run_id
+    stored = server.get_run(run.run_id)
+    assert stored["info"]["status"] == "FINISHED"
+    assert "a" not in {metric["key"] for metric in stored["data"].get("metrics", [])}
 
 
 def test_every_kind_of_call_lands_once_in_the_blocks_run(
@@ -399,7 +371,12 @@ def test_a_server_that_does_not_answer_keeps_no_call_waiting(
 
 
 def test_a_server_that_dies_in_the_middle_gets_everything_once_when_it_is_back(
-    mlops_home: Path, mlflow: Any, monkeypatch: pytest.MonkeyPatch, group_server: MlflowServer, experiment: str
+    mlops_home: Path,
+    mlflow: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    group_server: MlflowServer,
+    experiment: str,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", group_server.uri)
     monkeypatch.setattr(fluent, "LAST_ANSWER", 0.5)
@@ -411,6 +388,11 @@ def test_a_server_that_dies_in_the_middle_gets_everything_once_when_it_is_back(
                     group_server.stop()
                 mlflow.log_metric("a", step, step=step)
                 mlflow.log_text(str(step), f"{step}.txt")
+                mlflow.log_table({"step": [step]}, "steps.json")
+        logged = mlflow.pyfunc.log_model(
+            name="net", python_model=lambda model_input: model_input, pip_requirements=[], registered_model_name="net"
+        )
+        mlflow.register_model(logged.model_uri, "net")
         mlflow.set_experiment(f"{experiment}-late")
         with mlflow.start_run():
             mlflow.log_metric("b", 1.0)
@@ -420,7 +402,11 @@ def test_a_server_that_dies_in_the_middle_gets_everything_once_when_it_is_back(
     server = TrackingServer(group_server.uri)
     assert run.run_id
     assert history(server, run.run_id, "a") == [(step, float(step)) for step in range(20)]
-    assert artifacts(server, run.run_id) >= {f"{step}.txt" for step in range(20)}
+    assert artifacts(server, run.run_id) >= {"net/MLmodel", *(f"{step}.txt" for step in range(20))}
+    table = server.download_artifact(run.run_id, "steps.json", tmp_path / "steps.json")
+    assert json.loads(table.read_text())["data"] == [[step] for step in range(20)]
+    assert any("net is kept among the run's files" in notice for notice in run.notices)
+    assert any("not registered as net" in notice for notice in run.notices)
     (late,) = runs_in(server, f"{experiment}-late")
     assert history(server, late["info"]["run_id"], "b") == [(0, 1.0)]
     assert tags(late)["mlflow.parentRunId"] == run.run_id

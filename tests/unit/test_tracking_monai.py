@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.data import DataLoader, Dataset
 from monai.losses import DiceCELoss
 from monai.metrics import ConfusionMatrixMetric, Cumulative, CumulativeIterationMetric, DiceMetric, ROCAUCMetric
@@ -54,6 +54,29 @@ def dice_of(*hits: int, **options: Any) -> DiceMetric:
 
 
 # Class labels
+
+
+def test_classes_are_called_as_the_code_calls_them_that_takes_the_result_apart() -> None:
+    def validate(dice_metric: DiceMetric, dice_metric_batch: DiceMetric) -> None:
+        dice_metric.aggregate()
+        metric_batch = dice_metric_batch.aggregate()
+        metric_tc = metric_batch[0].item()
+        metric_wt = metric_batch[1].item()
+        metric_et = float(metric_batch[2])
+        assert metric_tc == metric_wt == metric_et == 1
+
+    whole, by_class = DiceMetric(), DiceMetric(reduction="mean_batch")
+    ones = torch.ones(2, 3, 4, 4)
+    with block() as run:
+        for metric in (whole, by_class):
+            metric(ones, ones)
+        validate(whole, by_class)
+    assert {name for name, _, _ in points(run)} == {
+        "dice",
+        "dice_batch",
+        *(f"dice_batch_{c}" for c in ("tc", "wt", "et")),
+    }
+    assert artifacts(run)["cases/dice.csv"].splitlines()[0] == "case,aggregation,epoch,tc,wt,et"
 
 
 def test_classes_are_called_as_the_code_calls_them() -> None:
@@ -153,7 +176,7 @@ def test_every_hook_is_taken_out_again() -> None:
             *(vars(CumulativeIterationMetric)[name] for name in ("__call__",)),
             *(vars(Cumulative)[name] for name in ("extend", "append", "aggregate")),
             *(vars(Engine)[name] for name in ("run", "_handle_exception")),
-            *(vars(ConfigWorkflow)[name] for name in ("initialize", "run")),
+            *(vars(cls)[name] for cls, name in ((ConfigWorkflow, "run"), (ConfigParser, "get_parsed_content"))),
             len(_global_optimizer_post_hooks),
         ]
 

@@ -28,6 +28,8 @@ _COLOURS = {
     "FAILED": "var(--jp-error-color1, #d32f2f)",
     "KILLED": "var(--jp-warn-color1, #b26a00)",
 }
+_SAID = {"epoch", "epoch_seconds", "data_seconds", "step_seconds"}
+"""Metrics that repeat what the line says of the epoch."""
 _FONT = "var(--jp-ui-font-family, var(--vscode-font-family, sans-serif))"
 _INK = "var(--jp-ui-font-color1, var(--vscode-foreground, inherit))"
 _LINK = "var(--jp-content-link-color, var(--vscode-textLink-foreground, #1976d2))"
@@ -140,8 +142,8 @@ def _times(data: float, step: float) -> list[str]:
     )
     facts = [
         f'<span style="white-space:nowrap">{_soft("per batch")} <span style="margin:0 2px">{marks}</span> '
-        f'<b style="{_DIGITS}">{_milliseconds(data)}</b> {_soft("data")} + '
-        f'<b style="{_DIGITS}">{_milliseconds(step)}</b> {_soft("step")}</span>'
+        f'<b style="{_DIGITS}">{html.escape(_milliseconds(data))}</b> {_soft("data")} + '
+        f'<b style="{_DIGITS}">{html.escape(_milliseconds(step))}</b> {_soft("step")}</span>'
     ]
     if part >= SLOW_DATA:
         facts.append(f'<span style="white-space:nowrap">waiting for data <b>{part:.0%}</b> of the time</span>')
@@ -218,6 +220,8 @@ def _waiting(progress: Progress, offline: bool) -> str:
 def _last(progress: Progress) -> tuple[list[tuple[str, float]], int]:
     """Choose the metrics that are looked for first, and count the others."""
     names = [name for name in progress.metrics if not name.startswith("system/")]
+    if "epoch" in progress.facts:
+        names = [name for name in names if name not in _SAID]
     # Per-class values of a metric would crowd out the others.
     shown = [name for name in names if "_class_" not in name] or names
     shown = sorted(shown, key=lambda name: -sum(weight for sign, weight in _WEIGHTS if sign.search(name)))
@@ -253,7 +257,9 @@ def _left(seconds: float) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return "<1 ms" if seconds < 0.001 else f"{seconds * 1000:.0f} ms"
 
 
 def _clock(seconds: float) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import linecache
 import sys
 import textwrap
 from collections.abc import Iterator
+from tokenize import TokenError
 from types import CodeType
 
 from .naming import label_name, users_frames
@@ -33,9 +35,12 @@ def callers_unpacking(count: int) -> list[str] | None:
 
 @functools.lru_cache(maxsize=64)
 def _unpacked(code: CodeType) -> tuple[tuple[str, ...], ...]:
+    lines = linecache.getlines(code.co_filename)
     try:
-        tree = ast.parse(textwrap.dedent("".join(inspect.getsourcelines(code)[0])))
-    except (OSError, TypeError, SyntaxError, ValueError, RecursionError):
+        if code.co_name != "<module>":  # of a notebook's cell each statement is a module of its own
+            lines = inspect.getblock(lines[code.co_firstlineno - 1 :])
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError, ValueError, RecursionError, TokenError):
         return ()
     assignments = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and len(node.targets) == 1]
     results = {name for node in assignments if _aggregates(node.value) for name in _first(node.targets[0])}

@@ -180,6 +180,8 @@ class BlockStore(ModelStore):
         if home is None:
             return self.real.get_experiment_by_name(experiment_name)
         experiment_name = home.screened(experiment_name)
+        if home.experiment_id and experiment_name == home.run.experiment:
+            return _experiment(home.experiment_id, experiment_name)
         stand_in = self._stand_in(experiment_name)
         return self._experiments.note(
             self._asked(home, lambda: self.real.get_experiment_by_name(experiment_name), stand_in)

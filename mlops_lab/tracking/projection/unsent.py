@@ -76,13 +76,14 @@ class Preview(msgspec.Struct):
                 f"{counted(len(self.metrics), 'metric')}, {counted(self.points, 'point')}",
                 [(metric.name, f": {series(metric)}") for metric in self.metrics],
             ),
+            (counted(len(self.data), "dataset"), [(line, "") for line in self.data]),
             (
                 f"{counted(len(self.files), 'file')}, {readable(self.size)}",
                 [(file.name, f"  {readable(file.size)}") for file in self.files],
             ),
-            (counted(len(self.data), "dataset"), [(line, "") for line in self.data]),
         ]
-        lines = [f"Run {self.name}, {self.summary()}", f"  {self.promise()}:"]
+        what = f"It would send what {self.server} does not have yet" if self.server else "It would send"
+        lines = [f"Run {self.name}, {self.summary()}", f"  {what}:"]
         for title, entries in sections:
             lines += [f"  {title}", *(f"    {name}{rest}" for name, rest in entries)]
         lines += [f"  {name} is looked through for identifiers before it is sent." for name in self.unscreened]
@@ -102,10 +103,6 @@ class Preview(msgspec.Struct):
         }
         kept = ", kept here with --offline" if self.offline else ""
         return f"for the experiment {self.experiment}, begun {begun_at}, {words[self.state]}{kept}."
-
-    def promise(self) -> str:
-        """Say how much of the run is new to the server."""
-        return f"It would send what {self.server} does not have yet" if self.server else "It would send"
 
 
 def preview(run: str = "") -> list[Preview]:
@@ -159,7 +156,8 @@ def _look(folder: Path, start: Start) -> Preview:
         elif isinstance(record, Resume):
             shown.state = _state(folder)
     shown.metrics = list(found.values())
-    shown.files = [_file(folder, file) for file in files]
+    # A later file of the same name takes the earlier one's place on the server.
+    shown.files = list({file.name: file for file in (_file(folder, file) for file in files)}.values())
     shown.size = sum(file.size for file in shown.files)
     shown.unscreened = [f"{file.folder}/{file.name}" if file.folder else file.name for file in unscreened(folder)]
     shown.folder = _from_home(folder / folders.STAGED)

@@ -11,7 +11,7 @@ import type { IMlopsLab } from '../tokens';
 /** Entries of one list that are shown; nobody reads thousands in a dialog. */
 const MOST = 200;
 /** Lists of up to so many entries are open at first. */
-const SHORT = 12;
+const SHORT = 30;
 
 type Entry = readonly [name: string, value: string];
 
@@ -66,13 +66,13 @@ function PreviewView({ lab, preview }: { lab: IMlopsLab; preview: Preview }): Re
         of={metrics}
       />
       <Entries
+        title={trans._n('%1 dataset', '%1 datasets', preview.data.length)}
+        of={preview.data.map(one => [one, ''] as const)}
+      />
+      <Entries
         title={`${trans._n('%1 file', '%1 files', files.length)}, ${bytes(preview.size)}`}
         of={files}
         note={files.length > 0 ? trans.__('The copies are in %1.', preview.folder) : ''}
-      />
-      <Entries
-        title={trans._n('%1 dataset', '%1 datasets', preview.data.length)}
-        of={preview.data.map(one => [one, ''] as const)}
       />
       {preview.unscreened.length > 0 && (
         <p className="mlops-soft">

@@ -98,7 +98,9 @@ class Cases:
         del gathered.places[before:]
         if after > MOST_CASES:
             return
-        gathered.places += places_of(run, *given, after - before)
+        places = places_of(run, *given, after - before)
+        gathered.places += places
+        _ask(places)  # now, for the folder may be a temporary one
 
     def aggregated(
         self, run: Run, metric: Any, title: str, labels: Labels, parts: list[str] | None, key: Any = None
@@ -134,7 +136,7 @@ class Cases:
         if not self._begun:
             self._begun = True
             run.at_end(lambda: self.write(run))
-        hashes.ask(place for place in places if place is not None and not place.startswith(INDEX))
+        _ask(places)
 
     def settle(self, key: Any, title: str, epoch: int) -> None:
         """Tell what a table is called in the end, and the epoch of its last aggregation."""
@@ -151,8 +153,8 @@ class Cases:
         known = hashes.tell(files, PATIENCE)
         if len(known) < len(files):
             run.notice(
-                f"{len(files) - len(known)} of {len(files)} images could not be read in time; their cases are "
-                "numbered in cases/ and cannot be compared with those of other runs."
+                f"{len(files) - len(known)} of {len(files)} images were gone or could not be read in time; their cases "
+                "are numbered in cases/ and cannot be compared with those of other runs."
             )
         used: set[str] = set()
         for table in tables:
@@ -171,6 +173,10 @@ class Cases:
                     del self._gathered[key]
             found = self._gathered[id(metric)] = _Gathered(metric)
         return found
+
+
+def _ask(places: Places) -> None:
+    hashes.ask(place for place in places if place is not None and not place.startswith(INDEX))
 
 
 def count_of(metric: Any) -> int:

@@ -2,6 +2,7 @@
 
 A file in the view of a dataset version has been hashed when the version was verified. Others are read by a thread of
 low priority while the training goes on, and what it has not come to at the end of the run is waited for only so long.
+Files in a temporary folder, which may be gone by then, are held open until they have been read.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 _CHUNK = 2**20
 _REST = 2.0
 """Seconds of rest for each second of hashing, as long as nobody waits."""
 _MOST_FILES = 4096
 """Files of a folder (a DICOM series) that is hashed as one image."""
+_MOST_HELD = 64
+"""Temporary files that are held open at once."""
 _VERSION = re.compile(r"[0-9a-f]{32}(\.dir)?$")
 
 _Stamp = tuple[int, int, int, int, int]
@@ -34,14 +39,17 @@ class Hashes:
         self._guard = threading.Lock()
         self._done = threading.Condition(self._guard)
         self._known: dict[str, tuple[_Stamp | None, str | None]] = {}
-        self._waiting: dict[str, None] = {}
+        self._waiting: dict[str, IO[bytes] | None] = {}
         self._thread: threading.Thread | None = None
         self._hurried = 0
 
     def ask(self, paths: Iterable[str]) -> None:
         """Begin to hash `paths` in the background, those that are new."""
         with self._guard:
-            self._waiting.update((path, None) for path in paths if path not in self._known)
+            for path in paths:
+                if path not in self._known and path not in self._waiting:
+                    held = sum(stream is not None for stream in self._waiting.values())
+                    self._waiting[path] = _held(path) if held < _MOST_HELD else None
             if self._waiting and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._work, name="mlops_lab-hashes", daemon=True)
                 self._thread.start()
@@ -51,7 +59,7 @@ class Hashes:
         wanted = list(dict.fromkeys(paths))
         for path in wanted:
             known = self._known.get(path)
-            if known is not None and known[0] != _stamp(path):
+            if known is not None and known[0] != _stamp(path) is not None:
                 self._known.pop(path, None)  # the file has come, or changed, since an earlier run
         self.ask(wanted)
         limit = time.monotonic() + patience
@@ -69,15 +77,18 @@ class Hashes:
         _step_back()
         while True:
             with self._guard:
-                path = next(iter(self._waiting), None)
+                path, stream = next(iter(self._waiting.items()), (None, None))
                 if path is None:
                     self._thread = None
                     return
             stamp = _stamp(path)
             try:
-                found = self._hash(path)
+                found = self._hash(path) if stream is None else self._read(stream)
             except (OSError, ValueError):
                 found = None
+            finally:
+                if stream is not None:
+                    stream.close()
             with self._done:
                 self._known[path] = (stamp, found)
                 self._waiting.pop(path, None)
@@ -92,16 +103,19 @@ class Hashes:
         return self._file(path) if os.path.isfile(path) else None  # a pipe would never end
 
     def _file(self, path: str) -> str:
-        digest = hashlib.md5(usedforsecurity=False)
         with open(path, "rb") as stream:
-            while True:
-                began = time.perf_counter()
-                chunk = stream.read(_CHUNK)
-                if not chunk:
-                    return digest.hexdigest()
-                digest.update(chunk)
-                if not self._hurried:
-                    time.sleep(_REST * (time.perf_counter() - began))
+            return self._read(stream)
+
+    def _read(self, stream: IO[bytes]) -> str:
+        digest = hashlib.md5(usedforsecurity=False)
+        while True:
+            began = time.perf_counter()
+            chunk = stream.read(_CHUNK)
+            if not chunk:
+                return digest.hexdigest()
+            digest.update(chunk)
+            if not self._hurried:
+                time.sleep(_REST * (time.perf_counter() - began))
 
     def _folder(self, path: str) -> str | None:
         """Hash a folder as DVC does: the md5 of the list of its files."""
@@ -134,6 +148,21 @@ def _listed(cache: str, version: str) -> dict[str, str]:
     with suppress(DatasetsError, OSError):
         return {file.path: file.md5 for file in ObjectStore(Path(cache)).manifest(version, False)}
     return {}
+
+
+def _held(path: str) -> IO[bytes] | None:
+    """Open a temporary file, so that it can be read although its folder is removed."""
+    if not path.startswith(os.path.join(_temporary(), "")):
+        return None
+    with suppress(OSError, ValueError):
+        if os.path.isfile(path):
+            return open(path, "rb")
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _temporary() -> str:
+    return tempfile.gettempdir()
 
 
 def _stamp(path: str) -> _Stamp | None:

@@ -34,6 +34,7 @@ LONGEST_VALUE = 500
 LONGEST_TEXT = 200_000
 """Characters of the description."""
 
+_DEEPEST = 8
 _WRAPPERS = {
     "DataParallel": "module",
     "DistributedDataParallel": "module",
@@ -113,6 +114,7 @@ class _Book:
         if any(known() is network for known in self.networks) or len(self._told) >= MOST_NETWORKS:
             return
         self.networks.append(weakref.ref(network))
+        network = _inner(network)
         seen = arguments(network)
         passed = held(network) if seen is None else seen
         told: dict[str, Any] = {
@@ -129,6 +131,18 @@ class _Book:
         for argument, value in told.items():
             run.note_param(f"{name}{argument}", value)
         run.log_text(_description(network, passed, seen is not None), f"model/{name}.txt")
+
+
+def _inner(network: Any) -> Any:
+    """Look through a module without arguments, a LightningModule for one, that only holds a network with some."""
+    for _ in range(_DEEPEST):
+        if arguments(network):
+            break
+        parts = [part for part in network._modules.values() if part is not None and _ids(part)]
+        if len(parts) != 1 or not arguments(parts[0]) or _ids(parts[0]) != _ids(network):
+            break
+        network = parts[0]
+    return network
 
 
 def _short(value: Any) -> str:

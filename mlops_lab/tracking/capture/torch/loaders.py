@@ -354,4 +354,3 @@ def _end(info: LoaderInfo, cut: bool = False, exhausted: bool = False) -> None:
             function()
     except Exception:
         info.run.notice("The end of an epoch could not be recorded.")
-

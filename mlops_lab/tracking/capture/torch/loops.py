@@ -22,7 +22,7 @@ from .frames import Reachable, names_of, place
 from .optimizers import Member, Optimizers
 from .parts import Part
 from .series import Series
-from .sites import Pending, Site, Thread, function_names, kinds, new_site
+from .sites import Pending, Site, Thread, explains, function_names, kinds, new_site
 from .words import class_words, free, loss_words, shared
 
 LOSS = "train_loss"
@@ -87,7 +87,7 @@ class Loops:
         if thread.evaluated and thread.evaluated == self._step_around(frame):
             return  # a line search tries out what is no step
         site = self._site(thread, held, frame)
-        if site.aside:
+        if site.aside and not site.known:
             return
         torch = self._torch
         loss = scalars[0]
@@ -112,6 +112,8 @@ class Loops:
                     # To look around from (SAM, whose step is for the first loss), or to attack an image with.
                     (pending if other.moved() else waiting).spare = True
             thread.pending[site] = pending
+        elif site.aside and not site.consumed and (site.dropped() or len(pending.values) >= site.limit):
+            pending = thread.pending[site] = Pending()
         elif site.renewed():
             site.consumed = True
             self._write(thread, self._alike(thread, site))
@@ -176,7 +178,9 @@ class Loops:
             thread.calls.forget()
             while thread.pending:
                 site = next(iter(thread.pending))
-                if site.consumed:
+                if site.aside and not site.consumed:
+                    del thread.pending[site]
+                elif site.consumed:
                     self._write(thread, self._alike(thread, site))
                 else:
                     self._write_each(thread, site)
@@ -216,6 +220,9 @@ class Loops:
         self._schedulers = [weakref.ref(scheduler) for _, scheduler in reachable.found.get("scheduler", ())]
         if loss.grad_fn is None:
             return
+        if explains(frame):
+            site.aside = True
+            return
         site.survey(reachable, loss)
         own = [module for _, module in reachable.found.get("loss", ()) if self._hook_loss(type(module))]
         for module in own:
@@ -236,7 +243,9 @@ class Loops:
         site.parts += [
             part
             for part in found.parts
-            if part not in site.parts and part.identity not in variables and (part.called or part.identity not in called)
+            if part not in site.parts
+            and part.identity not in variables
+            and (part.called or part.identity not in called)
         ]
         if found.parts or not site.functions:
             site.functions = found.functions

@@ -28,6 +28,7 @@ UNSEEN = 8
 UNUSED = 256
 """The same where one is in reach, but has never stepped."""
 _MOST_NODES = 20_000
+_EXPLAINERS = ("monai.visualize", "captum.", "pytorch_grad_cam.")
 _LIBRARIES = ("torch.", "monai.")
 _CRITERION = re.compile(r"(^|_)(loss(es)?|criteri(on|a)|crit)(_?(fn|func|function|module)s?)?\d*$")
 """What the user calls a module of a class of their own that computes a loss."""
@@ -73,7 +74,7 @@ class Site:
     closure
         It is within the closure that an optimizer evaluates; None before that was looked at.
     aside
-        It is no training: what the code asks for are gradients of an image.
+        Gradients of an image are asked for as well: a heat map perhaps, no training, unless a step comes for it.
     unsure
         A loss of the user's own is in reach, whose calls are watched from the next step on only.
     """
@@ -153,11 +154,10 @@ class Site:
         """Note which of the optimizers `loss` is for."""
         if optimizers is None:
             optimizers = [optimizer for ref in self._refs if (optimizer := ref()) is not None]
-        found = leaves(loss, 1 if len(optimizers) == 1 else _MOST_NODES)
+        found = leaves(loss)
         if found:
             self._leaf = weakref.ref(next((leaf for leaf in found if _is_parameter(leaf)), found[0]))
-        if not optimizers:
-            self.aside = len({_is_parameter(leaf) for leaf in found}) > 1
+        self.aside = len(set(map(_is_parameter, found))) > 1
         if len(optimizers) > 1:
             ids = set(map(id, found))
             self.reach = frozenset(
@@ -258,8 +258,13 @@ def function_names(frame: FrameType | None, mentioned: set[str]) -> list[str]:
     return list(found) if len(found) == 1 else []
 
 
-def leaves(loss: Any, most: int) -> list[Any]:
-    """Give what `loss` depends on and has gradients, the nearest first: up to one parameter, or all of it."""
+def explains(frame: FrameType) -> bool:
+    """Tell whether the code at `frame` is that of a library that explains networks, by heat maps for one."""
+    return str(frame.f_globals.get("__name__", "")).startswith(_EXPLAINERS)
+
+
+def leaves(loss: Any) -> list[Any]:
+    """Give what `loss` depends on and has gradients, the nearest first."""
     found: list[Any] = []
     stack: list[Any] = [loss.grad_fn]
     seen: set[Any] = set()
@@ -271,8 +276,6 @@ def leaves(loss: Any, most: int) -> list[Any]:
         variable = getattr(node, "variable", None)
         if variable is not None:
             found.append(variable)
-            if most == 1 and _is_parameter(variable):
-                break
         stack += [child for child, _ in node.next_functions]
     return found
 
