@@ -18,10 +18,6 @@ from mlops_lab.connection.errors import Forbidden, NotMlflow, Refused
 from mlops_lab.connection.session import Session
 from mlops_lab.connection.sharing import explain
 
-MAX_ENTRIES_PER_BATCH = 1000
-"""Metrics, params and tags of one batch, counted together."""
-MAX_PARAMS_PER_BATCH = 100
-MAX_TAGS_PER_BATCH = 100
 MAX_RUNS_PER_PAGE = 100
 """Above this the server's own work per row dominates (see the benchmarks), so no page is longer."""
 MAX_HISTORY_RUNS = 100
@@ -236,8 +232,7 @@ class TrackingServer(Api):
             ``{"key", "value", "timestamp" (ms), "step"}``; values may be NaN
             or infinite.
         params, tags
-            A mapping, or a list of ``{"key", "value"}``; at most 100 of each, and with the metrics at most
-            :data:`MAX_ENTRIES_PER_BATCH` in all.
+            A mapping, or a list of ``{"key", "value"}``; at most 100 of each, and with the metrics at most 1000 in all.
         """
         body = {"run_id": run_id, "metrics": list(metrics), "params": _pairs(params), "tags": _pairs(tags)}
         self.post("runs/log-batch", body)

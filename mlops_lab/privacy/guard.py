@@ -10,19 +10,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import cells, secrets
 from .detectors import Detectors, ages
 from .detectors.known import KnownTexts
+from .detectors.known_files import KnownFiles
 from .detectors.labels import label_of
 from .detectors.reading import Reading
 from .detectors.values import is_identifying, placeholder
 from .edits import applied, merged
-from .files import Verdict, examine
 from .model import Finding, Guarded, Hit, Kind, Known
 from .policy import Policy
 from .styles import Style, styled
 from .words import finding
+
+if TYPE_CHECKING:
+    from .files import Verdict
 
 _CACHED_NAMES = 8192
 _LOOKS = 12
@@ -56,13 +60,13 @@ class Guard:
         with self._lock:
             joined = self._known + known
             # The study ids of the policy are the project's own choice: they stand before any hash.
-            self._known = Known({**joined.cases, **self.policy.studies}, joined.names, joined.ids)
+            self._known = Known({**joined.cases, **self.policy.studies}, joined.names, joined.ids, joined.files)
             self._index()
 
     def _index(self) -> None:
         index = KnownTexts(self._known)
-        self._trusted = index.replacements
-        self._detectors = Detectors(self.policy, index, self.is_trusted)
+        self._trusted = index.replacements | frozenset(self._known.files.values())
+        self._detectors = Detectors(self.policy, index, self.is_trusted, KnownFiles(self._known.files))
         self.name = lru_cache(_CACHED_NAMES)(self._name)
         """Screen the name of a metric, param, tag or artifact; see :meth:`text`.
 
@@ -143,6 +147,8 @@ class Guard:
         Verdict
             Recorded as it is, recorded as a changed copy, or blocked with the reason.
         """
+        from .files import examine
+
         return examine(self, Path(path), where or self.name(Path(path).name).text)
 
     def masks(self, values: Iterable[str]) -> None:

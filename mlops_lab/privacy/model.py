@@ -79,16 +79,23 @@ class Known:
         ``_``, ``-``, a comma or spaces between their parts.
     ids
         Other identifying texts without a replacement: hospital numbers, accession numbers.
+    files
+        Paths of the data's files, below the dataset, and what stands for each: its content hash. They are found as a
+        whole path, as the last parts of one, and by the file's name where only one is called so.
     """
 
     cases: Mapping[str, str] = field(default_factory=dict)
     names: Iterable[str] = ()
     ids: Iterable[str] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def __add__(self, other: Known) -> Known:
         """Join what two sources know; where both name a case, the other one's replacement stands."""
         return Known(
-            {**self.cases, **other.cases}, (*self.names, *other.names), frozenset(self.ids) | frozenset(other.ids)
+            {**self.cases, **other.cases},
+            frozenset(self.names) | frozenset(other.names),
+            frozenset(self.ids) | frozenset(other.ids),
+            {**self.files, **other.files} if self.files and other.files else self.files or other.files,
         )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from .secrets import may_be_secret_name
-from .source import parse
+from ..privacy.secrets import may_be_secret_name
+from ..privacy.source import parse
 
 LONGEST_TEXT = 250
 LONGEST_LIST = 16

@@ -15,6 +15,9 @@ from ..wire import Number
 SCHEMA_VERSION = 1
 LARGEST_STEP = 2**63 - 1
 """MLflow's steps are 64-bit integers."""
+LONGEST_PARAM = 6000
+LONGEST_TAG = 8000
+"""Characters that MLflow stores of a value."""
 
 EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
 RunState = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]

@@ -24,3 +24,8 @@ class TrackOptions(msgspec.Struct, frozen=True):
     checkpoints: bool = True
     cases: bool = True
     capture: frozenset[str] | None = None
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Does the run keep what ``torch.save`` writes?"""
+        return self.checkpoints and (self.capture is None or "checkpoints" in self.capture)

@@ -9,7 +9,7 @@ from typing import Any
 from .. import connection
 from ..connection.errors import ConnectionProblem, ExperimentClosed, NotConnected, Refused
 from ..errors import MlopsLabError
-from . import resuming, screen
+from . import resuming, screen, screening
 from .errors import ELSEWHERE
 from .gate import Gate
 from .interrupts import Shield
@@ -67,6 +67,8 @@ class Recording:
         journal, begun, left = resuming.resume(resume, start)
         recording = cls(journal, begun, options, gate, left)
         recording.run.go_on(left, start.tags)
+        for staged in screening.left_over(journal.folder):
+            recording.run.hand_over(staged)
         return recording
 
     def connect(self) -> None:

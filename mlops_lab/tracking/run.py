@@ -20,10 +20,12 @@ from .active import runs as runs
 from .artifacts import Artifacts
 from .deferred import Deferred, Reader
 from .gate import FINDINGS, Gate
+from .journal.folders import QUARANTINE
 from .journal.remains import LeftOff
-from .journal.writer import QUARANTINE, Journal
+from .journal.writer import Journal
 from .model import (
     LARGEST_STEP,
+    LONGEST_PARAM,
     EndStatus,
     Input,
     Metric,
@@ -43,9 +45,6 @@ if TYPE_CHECKING:
     from ..datasets import UsedDataset
     from .projection.flusher import Sender
     from .projection.projector import Projector
-
-LONGEST_PARAM = 6000
-"""Characters that MLflow stores of a param's value."""
 
 _encoder = msgspec.json.Encoder()
 

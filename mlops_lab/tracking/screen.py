@@ -36,14 +36,21 @@ class Nothing:
         """See :class:`Screen`."""
 
 
+_ENDS = {"FINISHED": "has finished", "FAILED": "has failed", "KILLED": "was stopped", "RUNNING": "is open"}
+
+
 class Lines:
-    """Notices as lines on standard error, each once: for scripts, where a clean run needs no words."""
+    """Notices as lines on standard error, each once: for scripts, where a clean run needs no words.
+
+    Somebody who sits at the terminal is told where the run can be watched, and how it ended.
+    """
 
     def __init__(self) -> None:
         self._said: set[str] = set()
 
     def opened(self, run: Run) -> None:
         """See :class:`Screen`."""
+        self._tell(run, " " + run.link)
         self._say(run.notices)
 
     def changed(self, run: Run) -> None:
@@ -51,7 +58,12 @@ class Lines:
 
     def closed(self, run: Run) -> None:
         """See :class:`Screen`."""
+        self._tell(run)
         self._say(run.progress().notices)
+
+    def _tell(self, run: Run, more: str = "") -> None:
+        if sys.stderr is not None and sys.stderr.isatty():
+            self._say([f"The run {run.name} of the experiment {run.experiment} {_ENDS[run.status]}.{more}".rstrip()])
 
     def _say(self, notices: list[str]) -> None:
         for notice in notices:

@@ -18,6 +18,7 @@ from ..errors import MlopsLabError
 from .errors import NotScreened
 from .gate import Gate, gate_for
 from .journal import folders, segments, staging
+from .journal.checkpoints import left_behind
 from .journal.remains import append_for_the_dead
 from .model import Artifact, Record, Staged
 
@@ -87,6 +88,14 @@ def unscreened(folder: Path) -> list[Staged]:
         elif isinstance(record, Artifact):
             left.pop(record.file, None)
     return [staged for staged in left.values() if (folder / staged.file).exists()]
+
+
+def left_over(folder: Path) -> list[Staged]:
+    """List what the first part of a resumed run left to be looked through, the checkpoints of one that died included.
+
+    For who has the run's journal open.
+    """
+    return list({staged.file: staged for staged in (*left_behind(folder), *unscreened(folder))}.values())
 
 
 def screen_what_is_left(folder: Path) -> bool:

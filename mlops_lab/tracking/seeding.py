@@ -1,4 +1,4 @@
-"""Seeds every random generator that the block can reach, without importing a library for it."""
+"""Seeds every random generator that the block can reach."""
 
 from __future__ import annotations
 

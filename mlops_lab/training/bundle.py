@@ -72,6 +72,9 @@ def run_bundle(bundle: str | os.PathLike[str], **settings: Any) -> None:
             _keep(Path(output))
 
 
+_WEIGHTS = (".pt", ".pth")
+
+
 def _check(values: dict[str, Any], entries: dict[str, Any]) -> None:
     for name, value in values.items():
         if name not in entries:
@@ -85,8 +88,11 @@ def _keep(output: Path) -> None:
     from ..tracking import active_run
 
     run = active_run()
-    if run is not None:
-        for path in sorted(output.iterdir()):
+    if run is None:
+        return
+    for path in sorted(output.iterdir()):
+        # Weights are among the run's checkpoints already, unless it was told to keep none.
+        if path.suffix not in _WEIGHTS or not run.options.keeps_checkpoints:
             run.log_artifact(path)
 
 

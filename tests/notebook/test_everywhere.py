@@ -336,8 +336,15 @@ def test_as_a_script(mlops_home: Path, server: TrackingServer, tmp_path: Path) -
     assert "ZeroDivisionError" in said["fail"][1]
     assert said["leave"][0] == ""
     assert "Traceback" not in said["leave"][1]
+    at_terminal = Terminal([sys.executable, "train.py", experiment, "seen", "leave"], environment, tmp_path)
+    shown = at_terminal.type("", r"The run seen of the experiment \S+ has failed")
+    assert re.search(rf"The run seen of the experiment \S+ is open. {server.uri}/#/experiments/\d+/runs/\w+\n", shown)
+    assert at_terminal.process.wait(LIMIT) == 3
+    at_terminal.stop()
+
     runs = runs_by_name(server, experiment)
     assert statuses(runs) == {
+        "seen": "FAILED",
         "train": "FINISHED",
         "fail": "FAILED",
         "leave": "FAILED",

@@ -104,6 +104,18 @@ def only_run(server: TrackingServer, experiment: str) -> dict[str, Any]:
     return run
 
 
+def ended_run(server: TrackingServer, experiment: str) -> dict[str, Any]:
+    """Wait until the experiment, its only run and the end of that run have reached the server."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = server.experiment_by_name(experiment)
+        runs = server.search_runs([found["experiment_id"]])["runs"] if found is not None else []
+        if runs and runs[0]["info"]["status"] != "RUNNING":
+            break
+        time.sleep(0.2)
+    return only_run(server, experiment)
+
+
 # Short sleeps: ipykernel itself notices an interrupt of an awaiting cell only when its event loop wakes up.
 WAITS = {
     "plain": "import time\ntime.sleep(100)",
@@ -142,10 +154,7 @@ time.sleep(100)""",
 
     start_kernel(MLFLOW_TRACKING_URI=server.uri)
 
-    deadline = time.monotonic() + 60
-    while only_run(server, tmp_path.name)["info"]["status"] == "RUNNING" and time.monotonic() < deadline:
-        time.sleep(0.2)
-    run = only_run(server, tmp_path.name)
+    run = ended_run(server, tmp_path.name)
     assert run["info"]["status"] == "KILLED"
     points = server.get(
         "metrics/get-history", {"run_id": run["info"]["run_id"], "metric_key": "loss", "max_results": 1000}
@@ -165,12 +174,7 @@ def test_a_running_kernel_follows_a_login_and_sends_what_waited(
 
     _, shown = kernel.run("import os; print(os.environ['MLFLOW_TRACKING_URI'], os.environ['MLFLOW_TRACKING_AUTH'])")
     assert shown.split() == [server.uri, "mlops_lab"]
-    deadline = time.monotonic() + 60
-    while server.experiment_by_name(tmp_path.name) is None and time.monotonic() < deadline:
-        time.sleep(0.2)
-    while only_run(server, tmp_path.name)["info"]["status"] == "RUNNING" and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert only_run(server, tmp_path.name)["info"]["run_name"] == "early"
+    assert ended_run(server, tmp_path.name)["info"]["run_name"] == "early"
 
     session.unlink()
     _, shown = kernel.run("print(os.environ.get('MLFLOW_TRACKING_URI'))")

@@ -94,8 +94,8 @@ def _check_on_server(server: TrackingServer, run: dict[str, Any], version: str) 
     assert dataset["dataset"]["digest"] == run["data"][0]["md5"]
     history = server.get("metrics/get-history", {"run_id": run["run_id"], "metric_key": "val_dice"})["metrics"]
     assert len(history) == int(params["max_epochs"])
-    kept = server.get("artifacts/list", {"run_id": run["run_id"]})["files"]
-    assert "model.pt" in [file["path"] for file in kept]
+    kept = server.get("artifacts/list", {"run_id": run["run_id"], "path": "checkpoints"})["files"]
+    assert "checkpoints/model.pt" in [file["path"] for file in kept]
 
 
 def test_a_failing_cell_is_named_in_one_sentence(demo_project: Path, connected: TrackingServer) -> None:

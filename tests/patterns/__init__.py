@@ -7,11 +7,10 @@ from pathlib import Path
 CELLS = Path(__file__).parent / "cells"
 
 
-def cells(name: str, magic: str) -> list[str]:
-    """Give the cells of one pattern, after those that make its data; `magic` stands above the one that is tracked."""
+def cells(name: str, magic: str = "") -> list[str]:
+    """Give the cells of one pattern; `magic` stands above the one that is tracked."""
     found = []
-    for file in ("data", name):
-        for cell in (CELLS / f"{file}.py").read_text().split("# %%")[1:]:
-            mark, _, body = cell.partition("\n")
-            found.append(f"{magic}\n{body}" if mark.strip() == "tracked" else body)
+    for cell in (CELLS / f"{name}.py").read_text().split("# %%")[1:]:
+        mark, _, body = cell.partition("\n")
+        found.append(f"{magic}\n{body}" if mark.strip() == "tracked" else body)
     return found

@@ -18,7 +18,7 @@ from mlops_lab.jupyter.magics.status import status_lines
 from mlops_lab.runs import list_experiments, refresh, search
 from mlops_lab.tracking import sync, track, waiting
 from mlops_lab.tracking.errors import NoExperimentName
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import folders
 from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import End, Metric, Start
 from tests.mlflow_servers import ADMIN
@@ -161,7 +161,7 @@ def test_a_redirected_run_whose_position_was_lost_is_not_made_twice(group: Group
     folder = journal_of(group.brain, "closed")
     elsewhere = f"bobs-{secrets.token_hex(4)}"
     assert [run.status for run in sync(experiment=elsewhere).runs] == ["sent"]
-    (folder / journal.POSITION).unlink()
+    (folder / folders.POSITION).unlink()
     assert [run.status for run in sync(experiment=elsewhere).runs] == ["sent"]
     assert runs_in(group.bob, elsewhere) == ["closed"]
 
@@ -196,7 +196,7 @@ def test_a_share_that_is_taken_back_leaves_the_rest_of_the_run_here(
         run.log_metric("loss", 0.5)
     said = capsys.readouterr().err
     assert f"The server does not let {group.bob.user} write to this run" in said
-    assert not (run.folder / journal.QUARANTINE).exists()
+    assert not (run.folder / folders.QUARANTINE).exists()
     # It has begun there: a half of it elsewhere would be another run.
     (left,) = sync(experiment=f"bobs-{secrets.token_hex(4)}").runs
     assert (left.status, left.run_id) == ("waiting", run.run_id)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlops_lab import wire
 from mlops_lab.tracking import Run, track
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import segments
 from mlops_lab.tracking.model import Metric, Param
 
 
@@ -20,7 +20,7 @@ def points(run: Run, *names: str) -> list[tuple[str, int, float]]:
 
     What the machine does is left out.
     """
-    records = [record for record, _ in journal.read(run.folder)]
+    records = [record for record, _ in segments.read(run.folder)]
     found = [(r.key, r.step, wire.from_number(r.value)) for r in records if isinstance(r, Metric)]
     found = [point for point in found if not point[0].startswith("system/")]
     return [point for point in found if not names or point[0] in names]
@@ -40,7 +40,7 @@ def series(run: Run) -> set[str]:
 
 def params(run: Run) -> dict[str, str]:
     """Give the params of `run`."""
-    return {r.key: r.value for r, _ in journal.read(run.folder) if isinstance(r, Param)}
+    return {r.key: r.value for r, _ in segments.read(run.folder) if isinstance(r, Param)}
 
 
 def troubles(run: Run) -> list[str]:

@@ -9,11 +9,13 @@ import random
 import re
 import unicodedata
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pytest
 
 from mlops_lab.privacy import Guard, Guarded, Known, Policy
 from mlops_lab.privacy.source import parse
+from tests.privacy import ward
 from tests.privacy.harmless import harmless
 from tests.privacy.people import nhs_number
 from tests.privacy.planted import Planted, known, known_person, planted
@@ -127,3 +129,25 @@ def test_code_of_any_shape_is_screened_without_an_exception() -> None:
         cell = "".join(source.choice(pieces) for _ in range(source.randrange(1, 14)))
         text = screen.source(cell).text
         assert parse(cell) is None or parse(text) is not None, (cell, text)
+
+
+def on_the_ward(line: ward.Line) -> Guarded:
+    screen = Guard()
+    return screen.name(line.text) if line.kind == "name" else screen.text(line.text, line.kind, name=line.name)
+
+
+def test_what_is_typed_on_a_ward_does_not_survive_a_guard_that_knows_nobody() -> None:
+    lines = list(ward.planted())
+    survived = []
+    for line in lines:
+        text = on_the_ward(line).text
+        survived += [(line, text) for secret in line.secrets if letters(secret) in letters(unquote(text))]
+    assert len(lines) >= 200
+    assert survived == []
+
+
+def test_what_a_lab_is_full_of_stays_as_it_is() -> None:
+    lines = list(ward.harmless())
+    altered = [(line, text) for line in lines if (text := on_the_ward(line).text) != line.text]
+    assert len(lines) >= 200
+    assert len(altered) <= 0.02 * len(lines), altered

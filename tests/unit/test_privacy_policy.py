@@ -122,9 +122,9 @@ def test_every_guard_that_knows_the_same_data_names_a_case_alike() -> None:
 def test_a_study_id_stands_before_a_hash_and_what_is_learned_later_counts() -> None:
     guard = Guard(Policy(studies={"DOE^JANE": "S-001"}), Known({"DOE^JANE": "9e107d9d"}))
     assert guard.text("doe_jane").text == "S-001"
-    assert guard.name("dice/ROE_RICHARD").text == "dice/ROE_RICHARD"
-    guard.learn(Known({"ROE^RICHARD": "S-002"}))
-    assert guard.name("dice/ROE_RICHARD").text == "dice/S-002"
+    assert guard.name("dice/ROE_XAN").text == "dice/ROE_XAN"
+    guard.learn(Known({"ROE^XAN": "S-002"}))
+    assert guard.name("dice/ROE_XAN").text == "dice/S-002"
     assert guard.text("PatientID: S-002").text == "PatientID: S-002"
 
 

@@ -16,7 +16,7 @@ import torch
 from mlops_lab import wire
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.tracking import Run, track
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import segments
 from mlops_lab.tracking.model import Artifact, Metric, Param, Tag
 from tests.conftest import missing
 from tests.unit.test_tracking_block import history
@@ -54,18 +54,18 @@ def block(**options: Any) -> Any:
 
 def points(run: Run) -> dict[str, list[tuple[int, float]]]:
     found: dict[str, list[tuple[int, float]]] = {}
-    for record, _ in journal.read(run.folder):
+    for record, _ in segments.read(run.folder):
         if isinstance(record, Metric):
             found.setdefault(record.key, []).append((record.step, wire.from_number(record.value)))
     return found
 
 
 def texts(run: Run, kind: type[Param] | type[Tag]) -> dict[str, str]:
-    return {record.key: record.value for record, _ in journal.read(run.folder) if isinstance(record, kind)}
+    return {record.key: record.value for record, _ in segments.read(run.folder) if isinstance(record, kind)}
 
 
 def files(run: Run) -> set[str]:
-    records = [record for record, _ in journal.read(run.folder) if isinstance(record, Artifact)]
+    records = [record for record, _ in segments.read(run.folder) if isinstance(record, Artifact)]
     return {f"{record.folder}/{record.name}".lstrip("/") for record in records}
 
 
@@ -317,7 +317,7 @@ def test_a_segmentation_as_monais_tutorial_writes_it_for_lightning(lightning: An
         quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "accelerator": "cpu"}
         pl.Trainer(max_epochs=3, num_sanity_val_steps=1, callbacks=[keep], **quiet).fit(net)
     found = points(run)
-    assert [value for _, value in found["train_dice_loss"]] == pytest.approx(net.losses, rel=1e-5)
+    assert [value for _, value in found["train_loss"]] == pytest.approx(net.losses, rel=1e-5)
     assert [value for _, value in found["val_dice"]] == pytest.approx(net.dice[1:], rel=1e-5)
     assert texts(run, Param)["optimizer_name"] == "Adam"
     assert any(name.startswith("checkpoints/best_metric_model") for name in files(run))

@@ -315,7 +315,7 @@ def test_libraries_that_are_imported_inside_the_block_are_hooked(tmp_path: Path)
     program = """
 import sys
 from mlops_lab.tracking import track
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import segments
 from mlops_lab.tracking.model import Metric
 with track(experiment="late", offline=True) as run:
     assert "torch" not in sys.modules
@@ -332,7 +332,7 @@ assert not hasattr(Engine.run, "__wrapped__") and not hasattr(torch.Tensor.backw
 assert type(torch.__spec__.loader).__name__ == "SourceFileLoader", torch.__spec__.loader
 import inspect
 assert "class DiceMetric" in inspect.getsource(DiceMetric)
-points = [r for r, _ in journal.read(run.folder) if isinstance(r, Metric) and not r.key.startswith("system/")]
+points = [r for r, _ in segments.read(run.folder) if isinstance(r, Metric) and not r.key.startswith("system/")]
 print(sorted((r.key, r.value) for r in points))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=180, check=False)

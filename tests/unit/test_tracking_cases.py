@@ -8,6 +8,7 @@ import io
 import json
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from monai.metrics import (
     ConfusionMatrixMetric,
     Cumulative,
     DiceMetric,
+    FBetaScore,
     HausdorffDistanceMetric,
     ROCAUCMetric,
 )
@@ -39,7 +41,7 @@ from monai.transforms import (
 
 from mlops_lab.tracking import Run, track
 from mlops_lab.tracking.capture.monai import cases, hashes
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import segments
 from mlops_lab.tracking.model import Artifact
 from mlops_lab.tracking.options import TrackOptions
 
@@ -56,7 +58,7 @@ def block() -> Any:
 def tables(run: Run) -> dict[str, list[dict[str, str]]]:
     """Read the case tables of a run, by metric."""
     found = {}
-    for record, _ in journal.read(run.folder):
+    for record, _ in segments.read(run.folder):
         if isinstance(record, Artifact) and record.folder == "cases":
             text = (run.folder / record.file).read_text()
             found[record.name.removesuffix(".csv")] = list(csv.DictReader(io.StringIO(text)))
@@ -248,6 +250,23 @@ def test_a_confusion_matrix_gives_the_measures_of_each_case(files: list[dict[str
     assert [float(row["precision"]) for row in rows] == [1.0] * 4
 
 
+def test_what_a_metric_counts_per_case_is_named() -> None:
+    class_names = ["background", "liver", "tumour"]
+    assert class_names
+    ones = torch.ones(2, 3, 4, 4)
+    fbeta = FBetaScore(reduction="mean_batch")
+    hd95 = HausdorffDistanceMetric(include_background=True, percentile=95, reduction="mean_channel")
+    with block() as run:
+        fbeta(ones, ones)
+        fbeta.aggregate()
+        hd95(torch.cat([ones, ones[:1]]), torch.cat([ones, ones[:1]]))
+        hd95.aggregate()
+    row = tables(run)["fbeta"][0]
+    assert (row["tp_liver"], row["fp_liver"]) == ("16.0", "0.0")
+    assert "hd95" in run.progress().metrics
+    assert "hd95_liver" not in run.progress().metrics, "a mean over the classes has a value per case, not per class"
+
+
 def test_a_metric_of_the_users_own_has_cases_too(files: list[dict[str, str]]) -> None:
     class Bright(Cumulative):
         def aggregate(self) -> Any:
@@ -345,6 +364,17 @@ def test_files_that_are_gone_or_too_slow_are_numbered_and_said(
 
 
 # Hashes
+
+
+def test_temporary_files_have_their_hash_although_their_folder_is_removed(tmp_path: Path) -> None:
+    known = hashes.Hashes()
+    with tempfile.TemporaryDirectory() as folder:
+        images = [Path(folder) / f"image{number}.nii.gz" for number in range(3)]
+        for image in images:
+            image.write_bytes(image.name.encode())
+        known.ask(map(str, images))
+    found = known.tell(map(str, images), patience=10)
+    assert found == {str(image): hashlib.md5(image.name.encode()).hexdigest() for image in images}
 
 
 def test_a_file_of_a_dataset_version_has_the_hash_that_the_version_gives_it(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from monai.handlers import CheckpointSaver
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.tracking import Run, sync, track
 from mlops_lab.tracking.capture.checkpoints import saves as checkpoints
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import segments
 from mlops_lab.tracking.model import Artifact
 
 
@@ -59,7 +59,7 @@ class Training:
 def kept(run: Run) -> dict[str, float]:
     """What was handed over for upload: name among the artifacts and weight inside."""
     found = {}
-    for record, _ in journal.read(run.folder):
+    for record, _ in segments.read(run.folder):
         if isinstance(record, Artifact) and record.folder == "checkpoints" and record.name != "index.json":
             found[record.name] = weight_in(run.folder / record.file)
     return found
@@ -129,6 +129,43 @@ def test_a_verdict_that_comes_after_the_file_was_saved_belongs_to_that_file() ->
         training.epoch(4)
         torch.save(training.state(), "epoch_4.pt")
     assert kept(run) == {"epoch_2.pt": 2.0, "epoch_4.pt": 4.0}
+
+
+def test_the_first_file_can_be_the_best_whether_it_is_judged_before_or_after_it_is_saved() -> None:
+    for early in (True, False):
+        training = Training()
+        with block() as run:
+            run.log_metric("val_dice", 0.95 if early else 0.1)  # of the weights that the training begins with
+            for epoch, dice in enumerate((0.9, 0.5), start=1):
+                training.epoch(epoch)
+                if early:
+                    run.log_metric("val_dice", dice)
+                torch.save(training.state(), f"epoch_{epoch}.pt")
+                if not early:
+                    run.log_metric("val_dice", dice)
+            training.epoch(3)
+            torch.save(training.state(), "epoch_3.pt")
+        assert kept(run) == {"epoch_1.pt": 1.0, "epoch_3.pt": 3.0}
+
+
+def test_where_there_is_no_room_training_goes_on_and_the_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_LAB_QUOTA", "3 MB")
+    with block() as run:
+        torch.save({"layer.weight": torch.zeros(2_000_000)}, "large.pt")
+        run.log_metric("after", 1.0)
+    assert Path("large.pt").stat().st_size > 8_000_000
+    assert kept(run) == {}
+    assert any("large.pt is not kept" in notice and "quota" in notice for notice in run.notices)
+    assert run.status == "FINISHED"
+
+
+def test_what_mlflow_saves_of_a_model_is_no_checkpoint_beside_it() -> None:
+    import mlflow.pytorch
+
+    with block() as run:
+        mlflow.pytorch.save_model(Training().net, "model", pip_requirements=[], serialization_format="pickle")
+    assert Path("model", "MLmodel").exists()
+    assert kept(run) == {}
 
 
 def test_a_loss_is_best_where_it_is_smallest_and_the_first_metric_decides() -> None:
@@ -274,7 +311,7 @@ def test_on_another_disk_a_file_is_copied_behind_the_training_and_not_torn(other
             torch.save({"layer.weight": weights}, path)
     found = {
         record.name: torch.load(run.folder / record.file, weights_only=True)["layer.weight"]
-        for record, _ in journal.read(run.folder)
+        for record, _ in segments.read(run.folder)
         if isinstance(record, Artifact) and record.name.endswith(".pt")
     }
     assert {name: (float(data.min()), float(data.max())) for name, data in found.items()} == {

@@ -12,7 +12,7 @@ import pytest
 
 from mlops_lab import wire
 from mlops_lab.tracking import ranks, track
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import folders, segments
 from mlops_lab.tracking.model import Metric, Start
 from mlops_lab.tracking.options import TrackOptions
 from tests.jupyter_servers import free_port
@@ -57,7 +57,7 @@ def block() -> Any:
 
 
 def points(folder: Path, name: str) -> list[float]:
-    records = [record for record, _ in journal.read(folder)]
+    records = [record for record, _ in segments.read(folder)]
     return [wire.from_number(r.value) for r in records if isinstance(r, Metric) and r.key == name]
 
 
@@ -69,7 +69,7 @@ def test_a_script_under_torchrun_makes_one_run_and_every_rank_learns() -> None:
         [*command, "train.py"], capture_output=True, text=True, timeout=240, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    (folder,) = journal.journals().iterdir()
+    (folder,) = folders.journals().iterdir()
     assert len(points(folder, "train_loss")) == 5
     assert points(folder, "val_dice") == [0.5]
     assert Path("rank_0.txt").read_text() == Path("rank_1.txt").read_text()
@@ -90,7 +90,7 @@ def test_of_spawned_processes_the_first_makes_a_run_and_the_parent_says_so(tmp_p
 
     with block() as run:
         torch.multiprocessing.spawn(train, args=(str(tmp_path),), nprocs=2)
-    others = [folder for folder in journal.journals().iterdir() if folder.name != run.key]
+    others = [folder for folder in folders.journals().iterdir() if folder.name != run.key]
     assert [points(folder, "of_rank") for folder in others] == [[0.0]]
     assert sum("started 2 processes" in notice for notice in run.notices) == 1
     assert "torch.multiprocessing.spawn" in " ".join(run.notices)
@@ -128,7 +128,7 @@ def test_what_another_rank_tells_mlflow_makes_no_run(monkeypatch: pytest.MonkeyP
             mlflow.log_text("text", "note.txt")
             with mlflow.start_run(nested=True):
                 mlflow.log_param("b", 2)
-    assert not list(journal.journals().iterdir())
+    assert not list(folders.journals().iterdir())
 
 
 def test_a_silent_run_takes_everything_and_leaves_nothing(tmp_path: Path) -> None:

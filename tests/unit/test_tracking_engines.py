@@ -17,7 +17,7 @@ from monai.handlers import MeanDice, MLFlowHandler, StatsHandler, from_engine
 
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.tracking import track
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import segments
 from mlops_lab.tracking.model import Artifact
 from tests.unit.captured import params, points
 
@@ -166,8 +166,8 @@ def test_the_engines_of_one_fold_are_let_go_and_the_next_fold_has_its_own_series
     assert [(name, step) for name, step, _ in points(run)] == [
         ("dice", 1),
         ("dice", 2),
-        ("evaluator_dice", 1),
-        ("evaluator_dice", 2),
+        ("dice_2", 1),
+        ("dice_2", 2),
     ]
 
 
@@ -193,7 +193,7 @@ def test_an_error_that_a_handler_keeps_to_itself_still_fails_the_run() -> None:
         trainer.run([1.0], max_epochs=1)
     if hasattr(run, "fail"):
         assert run.status == "FAILED"
-        names = [record.name for record, _ in journal.read(run.folder) if isinstance(record, Artifact)]
+        names = [record.name for record, _ in segments.read(run.folder) if isinstance(record, Artifact)]
         assert "traceback.txt" in names
     else:
         assert any("the disk is on fire" in notice for notice in run.notices)
@@ -256,7 +256,7 @@ def test_a_handler_writes_to_the_run_of_the_block_although_its_server_is_dead(tm
     settings = params(run)
     assert settings["batch_size"] == "2"
     assert settings["max_epochs"] == "2"
-    assert "figure.txt" in [r.name for r, _ in journal.read(run.folder) if isinstance(r, Artifact)]
+    assert "figure.txt" in [r.name for r, _ in segments.read(run.folder) if isinstance(r, Artifact)]
     assert run.status == "FINISHED"
     assert (handler.client, handler.cur_run, handler.experiment) == (client, None, None), "it is given back"
 

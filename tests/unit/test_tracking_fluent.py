@@ -16,8 +16,8 @@ import pytest
 from mlops_lab import wire
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.tracking import Run, recording, sync, track
-from mlops_lab.tracking.fluent import bridge as fluent
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.fluent import bindings as fluent
+from mlops_lab.tracking.journal import folders, segments
 from mlops_lab.tracking.model import Artifact, Metric, Param, Tag
 from tests.jupyter_servers import free_port
 from tests.mlflow_servers import MlflowServer
@@ -113,7 +113,7 @@ def silent_server() -> Iterator[str]:
 
 def journaled(run: Run) -> tuple[list[tuple[str, int, float]], dict[str, str], dict[str, str], list[str]]:
     """Points, params, tags and artifacts as they stand in the run's journal."""
-    records = [record for record, _ in journal.read(run.folder)]
+    records = [record for record, _ in segments.read(run.folder)]
     points = [(r.key, r.step, wire.from_number(r.value)) for r in records if isinstance(r, Metric)]
     files = [f"{r.folder}/{r.name}".lstrip("/") for r in records if isinstance(r, Artifact)]
     settings = {r.key: r.value for r in records if isinstance(r, Param)}
@@ -367,7 +367,7 @@ def test_a_server_that_does_not_answer_keeps_no_call_waiting(
     assert {f"{step}.txt" for step in range(100)} <= set(files)
     assert {"p99"} <= set(settings)
     assert {"t99"} <= set(marks)
-    assert len(list(journal.journals().iterdir())) == 4
+    assert len(list(folders.journals().iterdir())) == 4
 
 
 def test_a_server_that_dies_in_the_middle_gets_everything_once_when_it_is_back(
@@ -492,15 +492,24 @@ def test_calls_from_another_thread_mean_the_block_too(server: TrackingServer, ex
     assert len(runs_in(server, experiment)) == 1
 
 
-def test_a_model_goes_to_the_server_and_belongs_to_the_run(
+def test_a_model_goes_to_the_server_without_identifiers_and_belongs_to_the_run(
     server: TrackingServer, experiment: str, mlflow: Any
 ) -> None:
     with track(experiment=experiment) as run:
         logged = mlflow.pyfunc.log_model(
-            name="model", python_model=lambda model_input: model_input, pip_requirements=[], input_example=None
+            name="model",
+            python_model=lambda model_input: model_input,
+            pip_requirements=[],
+            metadata={"asked": "NHS number: 943 476 5919"},
+            params={"asked": "jane.doe@hospital.example"},
         )
         mlflow.log_metric("a", 1.0)
+        with mlflow.start_run(run_name="trial of NHS number 943 476 5919") as trial:
+            mlflow.log_metric("b", 1.0)
     found = mlflow.MlflowClient().get_logged_model(logged.model_id)
     assert found.source_run_id == run.run_id
+    assert found.params["asked"] == "<email>"
+    assert "943 476 5919" not in Path(mlflow.artifacts.download_artifacts(logged.model_uri), "MLmodel").read_text()
+    assert "943 476 5919" not in server.get_run(trial.info.run_id)["info"]["run_name"]
     assert run.run_id
     assert history(server, run.run_id, "a") == [(0, 1.0)]

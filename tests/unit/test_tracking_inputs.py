@@ -17,7 +17,7 @@ from mlops_lab.connection import tags as names
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.tracking import active_run, sync, track
 from mlops_lab.tracking.errors import NoJournalPlace
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import folders, segments
 from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import Start, Tag
 from tests.unit.test_tracking_block import artifacts, history, params, tags
@@ -71,14 +71,14 @@ def test_names_and_values_that_are_no_text_are_made_text(server: TrackingServer,
     # MLflow takes no backslash in a key: the one entry is set aside and named, with the place where it is kept.
     (notice,) = [sentence for sentence in run.progress().notices if "refused" in sentence]
     assert "1 entry" in notice
-    assert str(run.folder / journal.QUARANTINE) in notice
+    assert str(run.folder / folders.QUARANTINE) in notice
 
 
 def test_a_record_of_any_text_can_be_written_and_read(mlops_home: Path) -> None:
     written = Journal.create(Start(1, "k", "e\udc80", "n", 1, "ada", {"a\udc80": "b\udc80"}))
     written.append(Tag("path", "caf\udce9"))
     written.close()
-    first, last = (record for record, _ in journal.read(written.folder))
+    first, last = (record for record, _ in segments.read(written.folder))
     assert isinstance(first, Start)
     assert (first.experiment, first.tags) == (r"e\udc80", {r"a\udc80": r"b\udc80"})
     assert last == Tag("path", r"caf\udce9")

@@ -18,7 +18,7 @@ import pytest
 
 from mlops_lab import wire
 from mlops_lab.tracking.errors import JournalUnreadable, NoJournalPlace
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import folders, remains, segments, writer
 from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import End, Metric, Param, Start, Tag
 
@@ -43,7 +43,7 @@ def test_records_come_back_in_order_with_nan_and_infinities(mlops_home: Path) ->
     written.append(End("FINISHED", 5))
     written.close()
 
-    records = [record for record, _ in journal.read(written.folder)]
+    records = [record for record, _ in segments.read(written.folder)]
 
     assert isinstance(records[0], Start)
     assert records[0].schema_version == 1
@@ -58,7 +58,7 @@ def test_a_journal_is_for_its_owner_only(mlops_home: Path) -> None:
     written = Journal.create(start())
     written.close()
     assert stat.S_IMODE(written.folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE((written.folder / journal.JOURNAL).stat().st_mode) == 0o600
+    assert stat.S_IMODE((written.folder / folders.JOURNAL).stat().st_mode) == 0o600
 
 
 def test_every_record_survives_kill_9(mlops_home: Path) -> None:
@@ -74,17 +74,17 @@ os.kill(os.getpid(), signal.SIGKILL)
     done = subprocess.run([sys.executable, "-c", program], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
 
-    folder = journal.journals() / "killed"
-    steps = [record.step for record, _ in journal.read(folder) if isinstance(record, Metric)]
+    folder = folders.journals() / "killed"
+    steps = [record.step for record, _ in segments.read(folder) if isinstance(record, Metric)]
     assert steps == list(range(2000))
-    assert journal.abandoned(folder)
+    assert remains.abandoned(folder)
 
 
 def test_a_journal_whose_writer_lives_is_not_abandoned(mlops_home: Path) -> None:
     written = Journal.create(start())
-    assert not journal.abandoned(written.folder)
+    assert not remains.abandoned(written.folder)
     written.close()
-    assert journal.abandoned(written.folder)
+    assert remains.abandoned(written.folder)
 
 
 def test_a_forked_child_neither_writes_nor_keeps_the_journal_alive(mlops_home: Path) -> None:
@@ -101,8 +101,8 @@ def test_a_forked_child_neither_writes_nor_keeps_the_journal_alive(mlops_home: P
     written.append(metric(1))
     written.close()
     try:
-        assert journal.abandoned(written.folder), "the child still holds the lock"
-        steps = [record.step for record, _ in journal.read(written.folder) if isinstance(record, Metric)]
+        assert remains.abandoned(written.folder), "the child still holds the lock"
+        steps = [record.step for record, _ in segments.read(written.folder) if isinstance(record, Metric)]
         assert steps == [1]
     finally:
         os.write(release, b"x")
@@ -113,33 +113,33 @@ def test_a_torn_line_is_passed_over_and_the_next_record_is_whole(mlops_home: Pat
     written = Journal.create(start())
     written.append(metric(1))
     written.close()
-    with open(written.folder / journal.JOURNAL, "ab") as stream:
+    with open(written.folder / folders.JOURNAL, "ab") as stream:
         stream.write(b'{"record":"metric","key":"train_')
 
-    before = [record for record, _ in journal.read(written.folder)]
+    before = [record for record, _ in segments.read(written.folder)]
     assert before[-1] == metric(1)
-    assert journal.append_for_the_dead(written.folder, [Tag("a", "b")])
-    after = [record for record, _ in journal.read(written.folder)]
+    assert remains.append_for_the_dead(written.folder, [Tag("a", "b")])
+    after = [record for record, _ in segments.read(written.folder)]
     assert after == [*before, Tag("a", "b")]
 
 
 def test_a_line_that_is_still_being_written_is_left_for_later(mlops_home: Path) -> None:
     written = Journal.create(start())
     written.close()
-    path = written.folder / journal.JOURNAL
-    *_, (_, offset) = journal.read(written.folder)
+    path = written.folder / folders.JOURNAL
+    *_, (_, offset) = segments.read(written.folder)
     with open(path, "ab") as stream:
         stream.write(b'{"record":"tag","key":"a",')
-    assert list(journal.read(written.folder, offset)) == []
+    assert list(segments.read(written.folder, offset)) == []
     with open(path, "ab") as stream:
         stream.write(b'"value":"b"}\n')
-    assert [record for record, _ in journal.read(written.folder, offset)] == [Tag("a", "b")]
+    assert [record for record, _ in segments.read(written.folder, offset)] == [Tag("a", "b")]
 
 
 @contextlib.contextmanager
 def full_disk(written: Journal, room: int) -> Iterator[None]:
     """A limit on the size of files makes the kernel refuse a write, as a full disk does."""
-    size = (written.folder / journal.JOURNAL).stat().st_size
+    size = (written.folder / folders.JOURNAL).stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, before[1]))
@@ -167,7 +167,7 @@ def test_records_wait_in_memory_while_the_disk_is_full_and_are_written_in_order_
     written.append(metric(11))
     written.close()
 
-    steps = [record.step for record, _ in journal.read(written.folder) if isinstance(record, Metric)]
+    steps = [record.step for record, _ in segments.read(written.folder) if isinstance(record, Metric)]
     assert steps == list(range(12))
     assert written.lost == 0
     assert written.written == 13
@@ -176,7 +176,7 @@ def test_records_wait_in_memory_while_the_disk_is_full_and_are_written_in_order_
 def test_a_disk_that_stays_full_costs_records_which_are_counted_and_raises_nothing(
     mlops_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "BACKLOG", 2000)
+    monkeypatch.setattr(writer, "BACKLOG", 2000)
     written = Journal.create(start())
     with full_disk(written, 250):
         for step in range(100):
@@ -184,7 +184,7 @@ def test_a_disk_that_stays_full_costs_records_which_are_counted_and_raises_nothi
         assert not written.append_last(End("FINISHED", 5))
         written.close()
 
-    steps = [record.step for record, _ in journal.read(written.folder) if isinstance(record, Metric)]
+    steps = [record.step for record, _ in segments.read(written.folder) if isinstance(record, Metric)]
     assert 1 < len(steps) < 100
     assert steps == list(range(len(steps)))
     assert len(steps) + written.lost == 100
@@ -200,7 +200,7 @@ def test_the_end_and_what_decides_over_a_curve_are_written_in_the_room_kept_for_
     left = [300]
 
     def write(fd: int, data: bytes) -> int:
-        if left[0] < len(data) and not (written.folder / journal.RESERVE).exists():
+        if left[0] < len(data) and not (written.folder / folders.RESERVE).exists():
             left[0] += 1 << 16
         count = min(left[0], len(data))
         if count == 0:
@@ -215,10 +215,10 @@ def test_the_end_and_what_decides_over_a_curve_are_written_in_the_room_kept_for_
     written.close()
     monkeypatch.undo()
 
-    records = [record for record, _ in journal.read(written.folder)]
+    records = [record for record, _ in segments.read(written.folder)]
     points = [record for record in records if isinstance(record, Metric)]
     assert records[-1] == End("FINISHED", 5)
-    assert records[-2] == Tag(journal.LOST_RECORDS, str(2000 - len(points)))
+    assert records[-2] == Tag(writer.LOST_RECORDS, str(2000 - len(points)))
     assert points[-1].step == 1999
     assert max(wire.from_number(point.value) for point in points) == math.sin(471 / 300)
 
@@ -227,7 +227,7 @@ def test_a_journal_of_a_newer_version_is_not_guessed_at(mlops_home: Path) -> Non
     written = Journal.create(start(schema_version=999))
     written.close()
     with pytest.raises(JournalUnreadable, match="newer"):
-        list(journal.read(written.folder))
+        list(segments.read(written.folder))
 
 
 def test_no_place_for_journals_is_said_before_training(mlops_home: Path) -> None:

@@ -555,6 +555,7 @@ def test_trainings_in_threads_of_one_block_do_not_mix() -> None:
     def train(fold: int) -> None:
         ready.wait()
         told[fold] = train_on(DataLoader(samples(20), batch_size=2))
+        ready.wait()
 
     with block() as run:
         threads = [threading.Thread(target=train, args=(fold,)) for fold in range(2)]

@@ -151,3 +151,80 @@ def test_parameters_without_a_network_are_no_network() -> None:
         optimizer.step()
     assert "network" not in params(run)
     assert not [notice for notice in run.notices if "network" in notice]
+
+
+def test_the_next_fold_is_no_second_network_but_another_architecture_is() -> None:
+    def fold(width: int) -> None:
+        net = nn.Linear(3, width)
+        step(net, torch.optim.SGD(net.parameters(), 0.1), torch.ones(1, 3))
+
+    with block() as run:
+        for width in (4, 4, 8):
+            fold(width)
+    found = params(run)
+    assert (found["network.out_features"], found["network_2.out_features"]) == ("4", "8")
+    assert "network_3" not in found
+
+
+def test_two_networks_that_are_built_alike_are_two_where_they_are_trained_together() -> None:
+    first, second = nn.Linear(3, 4), nn.Linear(3, 4)
+    opt_a, opt_b = torch.optim.SGD(first.parameters(), 0.1), torch.optim.SGD(second.parameters(), 0.1)
+    with block() as run:
+        for _ in range(2):
+            (first(torch.ones(1, 3)) + second(torch.ones(1, 3))).sum().backward()
+            opt_a.step()
+            opt_b.step()
+    assert params(run)["network_2.out_features"] == "4"
+
+
+def test_a_module_that_only_holds_a_network_is_looked_through() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self._model = UNet(2, 1, 2, channels=(4, 8), strides=(2,))
+            self.loss_function = nn.MSELoss()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self._model(x)
+            return found
+
+    net = Net()
+    with block() as run:
+        step(net, torch.optim.SGD(net.parameters(), 0.1), torch.ones(1, 1, 8, 8))
+    assert params(run)["network"] == "UNet"
+    assert params(run)["network.channels"] == "(4, 8)"
+
+
+def test_the_network_of_an_evaluation_is_the_one_that_the_code_names() -> None:
+    def evaluate(model: nn.Module, loader: Any) -> None:
+        loss_function = nn.CrossEntropyLoss(weight=torch.ones(2))
+        with torch.no_grad():
+            for batch in loader:
+                loss_function(model(batch).flatten(2), torch.zeros(1, 64, dtype=torch.long))
+
+    model = UNet(2, 1, 2, channels=(4, 8), strides=(2,))
+    loader = DataLoader([torch.ones(1, 8, 8)], batch_size=1)
+    with block() as run:
+        evaluate(model, loader)
+    found = params(run)
+    assert (found["network"], found["network.channels"]) == ("UNet", "(4, 8)")
+    assert "network_2" not in found
+
+
+def test_a_detector_tells_of_the_network_that_it_was_given() -> None:
+    class Detector(nn.Module):
+        def __init__(self, network: nn.Module, score: float) -> None:
+            super().__init__()
+            self.network = network
+            self.score = score
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.network(x)
+            return found
+
+    detector = Detector(UNet(2, 1, 2, channels=(4, 8), strides=(2,)), score=0.5)
+    with block() as run:
+        step(detector, torch.optim.SGD(detector.network.parameters(), 0.1), torch.ones(1, 1, 8, 8))
+    found = params(run)
+    assert (found["network"], found["network.score"]) == ("Detector", "0.5")
+    assert (found["network.network"], found["network.network.channels"]) == ("UNet", "(4, 8)")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.data import CacheDataset, DataLoader, Dataset, PersistentDataset, ThreadDataLoader
 from monai.transforms import (
     Compose,
@@ -236,3 +236,41 @@ def test_a_bundle_that_fails_leaves_its_configuration_too(tmp_path: Path) -> Non
         with pytest.raises(RuntimeError):
             workflow.run()
     assert yaml.safe_load(artifacts(run)["bundle/config.yaml"])["rate"] == 0.5
+
+
+def test_a_configuration_that_the_user_parses_is_kept_although_its_parser_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text(CONFIG)
+
+    def train() -> None:
+        parser = ConfigParser()
+        parser.read_config(str(tmp_path / "train.yaml"))
+        parser["max_epochs"] = 1
+        parser.get_parsed_content("loop")
+
+    with block() as run:
+        train()
+    config = yaml.safe_load(artifacts(run)["bundle/config.yaml"])
+    assert (config["max_epochs"], config["optimizer"]["lr"]) == (1, 0.5)
+    assert params(run)["bundle.rate"] == "0.5"
+    assert not {"bundle.run", "bundle.loop"} & params(run).keys(), "code is no setting"
+
+
+def test_what_a_dataset_was_given_per_item_is_told_by_its_number() -> None:
+    class Labelled(torch.utils.data.Dataset):  # type: ignore[type-arg]
+        def __init__(self, labels: list[int], spacing: tuple[float, ...], transform: Any) -> None:
+            self.spacing = spacing
+            self.labels = labels
+            self.transform = transform
+
+        def __len__(self) -> int:
+            return len(self.labels)
+
+        def __getitem__(self, at: int) -> Any:
+            return self.transform(self.labels[at])
+
+    loader = torch.utils.data.DataLoader(Labelled([0, 1, 0, 2], (1.0, 1.0, 2.5), float))
+    with block() as run:
+        list(loader)
+    text = artifacts(run)["transforms/loader.yaml"]
+    assert yaml.safe_load(text)["arguments"] == {"labels": "list(4)", "spacing": [1.0, 1.0, 2.5]}
+    assert "spacing: [1.0, 1.0, 2.5]" in text, "short lists are read on one line"

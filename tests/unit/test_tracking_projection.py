@@ -19,7 +19,7 @@ import pytest
 from mlops_lab.connection.errors import ConnectionProblem, Unreachable
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.tracking import sync, track
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import folders, remains
 from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import Artifact, End, Metric, Param, Quarantined, Start, Tag
 from mlops_lab.tracking.projection.projector import Projector
@@ -47,7 +47,7 @@ def test_a_projection_that_forgot_its_position_makes_no_second_run_and_no_second
 ) -> None:
     folder = journal_of(experiment, f"forgot-{experiment}"[:60], 1500)
     assert Projector(folder, lambda: server).push()
-    (folder / journal.POSITION).unlink()
+    (folder / folders.POSITION).unlink()
     assert Projector(folder, lambda: server).push()
 
     (run_id,) = runs_of(server, experiment)
@@ -111,7 +111,7 @@ def test_bad_entries_are_set_aside_and_everything_else_arrives(server: TrackingS
     assert params(stored) == {"lr": "0.1", "epochs": "4"}
     assert tags(stored)["after"] == "yes"
     assert stored["info"]["status"] == "FINISHED"
-    lines = (written.folder / journal.QUARANTINE).read_bytes().splitlines()
+    lines = (written.folder / folders.QUARANTINE).read_bytes().splitlines()
     refused = [msgspec.json.decode(line, type=Quarantined) for line in lines]
     assert [entry.entry.get("key") or entry.entry["name"] for entry in refused] == ["bad?name!", "lr", "gone.txt"]
     assert all(entry.reason for entry in refused)
@@ -169,14 +169,14 @@ def test_a_deleted_run_keeps_its_journal_and_quarantines_nothing(server: Trackin
     projector = Projector(folder, lambda: server)
     projector.push()
     server.delete_run(projector.position.run_id)
-    assert journal.append_for_the_dead(folder, [Metric("loss", 9.0, 9, 9), Metric("loss", 10.0, 10, 10)])
+    assert remains.append_for_the_dead(folder, [Metric("loss", 9.0, 9, 9), Metric("loss", 10.0, 10, 10)])
 
     report = sync()
 
     (left,) = report.runs
     assert left.status == "failed"
     assert "deleted" in left.message
-    assert not (folder / journal.QUARANTINE).exists()
+    assert not (folder / folders.QUARANTINE).exists()
 
 
 class _Sulking(BaseHTTPRequestHandler):
@@ -214,7 +214,7 @@ def test_a_server_in_trouble_costs_nothing_but_time(
     folder = journal_of(experiment, experiment[:60], 20)
     with pytest.raises(Unreachable):
         Projector(folder, lambda: TrackingServer(sulking)).push()
-    assert not (folder / journal.QUARANTINE).exists()
+    assert not (folder / folders.QUARANTINE).exists()
 
     assert Projector(folder, lambda: server).push()
     (run_id,) = runs_of(server, experiment)
@@ -269,13 +269,13 @@ def test_the_rest_of_a_run_is_not_sent_to_another_server(
     projector.ensure_run()
     position = projector.position
     position.uri, position.run_id = "http://elsewhere.example", "0" * 32
-    (folder / journal.POSITION).write_bytes(msgspec.json.encode(position))
+    (folder / folders.POSITION).write_bytes(msgspec.json.encode(position))
 
     # The same run key is found here, so this is the same store under another address: it goes on.
     assert Projector(folder, lambda: server).push()
 
     other = journal_of(experiment, f"other{experiment}"[:60], 5)
-    (other / journal.POSITION).write_bytes(msgspec.json.encode(position))
+    (other / folders.POSITION).write_bytes(msgspec.json.encode(position))
     with pytest.raises(RunElsewhere, match=r"elsewhere\.example"):
         Projector(other, lambda: server).push()
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import torch
+
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import sync
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking import sync, track
+from mlops_lab.tracking.journal import folders
 from mlops_lab.tracking.journal.remains import left_off
 from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import End, Metric, Param, Start
@@ -56,7 +62,7 @@ def test_a_run_that_died_and_went_on_is_not_called_lost(server: TrackingServer, 
     written = begun(experiment, "r")
     points(written, 0, 1)
     written.close()
-    with open(written.folder / journal.JOURNAL, "ab") as stream:
+    with open(written.folder / folders.JOURNAL, "ab") as stream:
         stream.write(b'{"record":"metric","key":"lo')
     again = Journal.reopen(written.folder)
     assert again is not None
@@ -84,3 +90,25 @@ def test_a_run_of_another_computer_goes_on_from_here(server: TrackingServer, exp
     assert [run.run_id for run in sync().runs] == [run_id]
     assert [step for step, _ in history(server, run_id, "loss")] == [0, 1, 2]
     assert len(server.search_runs([experiment_id])["runs"]) == 1
+
+
+def test_the_checkpoints_of_a_part_whose_process_died_stay_beside_those_of_the_next(
+    server: TrackingServer, experiment: str, tmp_path: Path
+) -> None:
+    program = f"""
+import os, signal, torch, mlops_lab
+with mlops_lab.track({experiment!r}, run_name="parts") as run:
+    torch.save(torch.nn.Linear(2, 1).state_dict(), {str(tmp_path / "first.pt")!r})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    with track(resume="parts") as run:
+        torch.save(torch.nn.Linear(2, 1).state_dict(), tmp_path / "second.pt")
+    sync()
+    assert pending() == []
+
+    assert run.run_id
+    files = {file["path"] for file in server.list_artifacts(run.run_id, "checkpoints")}
+    assert files == {"checkpoints/first.pt", "checkpoints/second.pt", "checkpoints/index.json"}
+    index = server.download_artifact(run.run_id, "checkpoints/index.json", tmp_path)
+    assert [entry["name"] for entry in json.loads(index.read_bytes())["files"]] == ["first.pt", "second.pt"]

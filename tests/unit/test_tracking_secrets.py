@@ -9,9 +9,9 @@ import pytest
 
 from mlops_lab.tracking import Run, track
 from mlops_lab.tracking.block import Block
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import segments
 from mlops_lab.tracking.model import Artifact, Param
-from mlops_lab.tracking.secrets import NOTICE, mask_source, mask_text, mask_values
+from mlops_lab.privacy.secrets import NOTICE, mask_source, mask_text, mask_values
 
 MASKED = {
     'password = "hunter2"': 'password = "***"',
@@ -103,7 +103,7 @@ def test_values_given_by_name_are_masked_and_numbers_stay_numbers() -> None:
 
 
 def recorded(run: Run) -> tuple[dict[str, str], dict[str, str]]:
-    records = [record for record, _ in journal.read(run.folder)]
+    records = [record for record, _ in segments.read(run.folder)]
     params = {record.key: record.value for record in records if isinstance(record, Param)}
     texts = {r.name: (run.folder / r.file).read_text() for r in records if isinstance(r, Artifact)}
     return params, texts

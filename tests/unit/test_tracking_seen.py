@@ -141,7 +141,21 @@ def test_test_files_that_were_trained_on_are_named(
     assert found.says("2 of 4 test files of scans@v1 were trained on")
 
 
-def test_test_files_that_were_read_beside_the_training_are_named_too(
+def test_test_files_that_were_looked_at_before_the_training_was_over_are_named_too(
+    told: Callable[[Run], Told], experiment: str, scans: DvcRepository
+) -> None:
+    with track(experiment=experiment, data="scans@v1") as run:
+        view = use_dataset("scans@v1")
+        loader = MonaiLoader(Dataset(items(view, "train"), LOADING))
+        for _ in range(2):
+            train(loader)
+            look(MonaiLoader(Dataset(items(view, "test"), LOADING)))
+    found = told(run)
+    assert found.says("4 of 4 test files of scans@v1 were looked at before the training was over")
+    assert not found.says("trained on")
+
+
+def test_a_last_test_after_the_training_is_as_it_should_be(
     told: Callable[[Run], Told], experiment: str, scans: DvcRepository
 ) -> None:
     with track(experiment=experiment, data="scans@v1") as run:
@@ -149,8 +163,8 @@ def test_test_files_that_were_read_beside_the_training_are_named_too(
         train(MonaiLoader(Dataset(items(view, "train"), LOADING)))
         look(MonaiLoader(Dataset(items(view, "test"), LOADING)))
     found = told(run)
-    assert found.says("Test files of scans@v1 were read during training: 4 of 4")
-    assert not found.says("trained on")
+    assert found.counts[1] == "test: 4 of 4, train: 6 of 6, tune: 0 of 2"
+    assert found.notices == []
 
 
 def test_an_evaluation_may_read_the_test_files(

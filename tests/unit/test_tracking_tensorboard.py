@@ -13,7 +13,7 @@ import torch
 from mlops_lab import wire
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.tracking import Run, track
-from mlops_lab.tracking.journal import writer as journal
+from mlops_lab.tracking.journal import folders, segments
 from mlops_lab.tracking.model import Metric, Param
 from tests.conftest import missing
 from tests.unit.test_tracking_block import history
@@ -41,14 +41,14 @@ def block(**options: Any) -> Any:
 
 def points(run: Run) -> dict[str, list[tuple[int, float]]]:
     found: dict[str, list[tuple[int, float]]] = {}
-    for record, _ in journal.read(run.folder):
+    for record, _ in segments.read(run.folder):
         if isinstance(record, Metric) and not record.key.startswith("system/"):
             found.setdefault(record.key, []).append((record.step, wire.from_number(record.value)))
     return found
 
 
 def params(run: Run) -> dict[str, str]:
-    return {record.key: record.value for record, _ in journal.read(run.folder) if isinstance(record, Param)}
+    return {record.key: record.value for record, _ in segments.read(run.folder) if isinstance(record, Param)}
 
 
 def train(writer: Any, told_first: bool) -> None:
@@ -135,4 +135,4 @@ def test_a_writer_outside_of_a_block_is_nobodys_business(writer_class: Any, tmp_
         pass
     with writer_class(str(tmp_path / "events")) as writer:
         writer.add_scalar("a", SimpleNamespace(item=lambda: 1.0).item(), 0)
-    assert len(list(journal.journals().iterdir())) == 1
+    assert len(list(folders.journals().iterdir())) == 1

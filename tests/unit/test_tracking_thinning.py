@@ -12,7 +12,6 @@ import pytest
 
 from mlops_lab import wire
 from mlops_lab.tracking.journal import folders, segments, thinning
-from mlops_lab.tracking.journal import writer as journal
 from mlops_lab.tracking.journal.writer import Journal
 from mlops_lab.tracking.model import End, Metric, Param, Position, Record, Start, Tag
 
@@ -28,7 +27,7 @@ def metric(step: int, value: float = 0.5, name: str = "loss") -> Metric:
 
 
 def steps(folder: Path, name: str = "loss") -> list[int]:
-    return [record.step for record, _ in journal.read(folder) if isinstance(record, Metric) and record.key == name]
+    return [record.step for record, _ in segments.read(folder) if isinstance(record, Metric) and record.key == name]
 
 
 def test_a_journal_of_many_segments_reads_as_one_from_any_place(mlops_home: Path) -> None:
@@ -40,10 +39,10 @@ def test_a_journal_of_many_segments_reads_as_one_from_any_place(mlops_home: Path
     written.close()
     assert len(segments.listed(written.folder)) > 5
 
-    everything = list(journal.read(written.folder))
+    everything = list(segments.read(written.folder))
     assert [record.step for record, _ in everything[1:] if isinstance(record, Metric)] == list(range(500))
     for number, (_, offset) in enumerate(everything):
-        rest = [record for record, _ in journal.read(written.folder, offset)]
+        rest = [record for record, _ in segments.read(written.folder, offset)]
         assert len(rest) == len(everything) - number - 1
     assert not segments.more(written.folder, Position(offset=everything[-1][1]))
     assert segments.more(written.folder, Position(offset=everything[-2][1]))

@@ -36,7 +36,7 @@ def markup(run: Preview) -> str:
     values = {"param": run.params, "tag": run.tags}
     sections = [_section(counted(len(found), kind), found.items()) for kind, found in values.items()]
     metrics = [(metric.name, series(metric)) for metric in run.metrics]
-    title = f"{counted(len(metrics), 'metric')}, {counted(run.points, 'point')}"
+    title = f"{counted(len(metrics), 'metric')}, {counted(run.points, 'point')}" if metrics else "no metrics"
     sections.append(_section(title, metrics))
     sections.append(_section(counted(len(run.data), "dataset"), [(one, "") for one in run.data]))
     files = [(file.name, readable(file.size)) for file in sorted(run.files, key=lambda file: -file.size)]

@@ -29,15 +29,15 @@ from . import (
 )
 from .forenames import FORENAMES
 from .known import KnownTexts
+from .known_files import KnownFiles
 from .labels import FIRST_WORDS
 from .reading import WORD, Reading, listed
 
 _WORDS = listed(
     "home homes users columns people media documents patient patients pt pts pat pid subject case participant smb"
     " cifs afp nfs practitioner mr mrs ms mx dr prof miss doctor professor nurse sister dame tel telephone phone"
-    " mobile fax contact telefon telefoon t\u00e9l t\u00e9l\u00e9phone tel\u00e9fono telefono handy mobil gsm natel m\u00f3vil cellulare"
-    " herr herrn frau fr\u00e4ulein mme mlle madame monsieur se\u00f1or se\u00f1ora sr sra signor signora sig dhr mevr mevrouw"
-    " meneer"
+    " mobile fax contact telefon telefoon tél téléphone teléfono telefono handy mobil gsm natel móvil cellulare herr"
+    " herrn frau fräulein mme mlle madame monsieur señor señora sr sra signor signora sig dhr mevr mevrouw meneer"
 )
 """Words without which most detectors find nothing."""
 _MARKS = re.compile(
@@ -49,8 +49,8 @@ _MARKS = re.compile(
     r"|\b(?:scan|images?|report|referral) (?:of|for|on)\b"
 )
 _DATED = re.compile(
-    r"\d{8}|\d{1,4}[\-/._]\d{1,2}[\-/._]\d|\d(?:st|nd|rd|th)?(?: of)?[ \-./_]?(?:jan|feb|mar|apr|may|jun|jul|aug"
-    r"|sep|oct|nov|dec|m\u00e4r|mai|okt|dez|f\u00e9v|fev|avr|juin|jui|ao[\u00fbu]|d\u00e9c|ene|abr|ago|dic|gen|mag|giu|lug|set|ott"
+    r"\d{8}|\d{1,4}[\-/._]\d{1,2}[\-/._]\d|\d(?:st|nd|rd|th)?(?: of)?[ \-./_]{0,2}(?:jan|feb|mar|apr|may|jun|jul|aug"
+    r"|sep|oct|nov|dec|mär|mai|okt|dez|fév|fev|avr|juin|jui|ao[ûu]|déc|ene|abr|ago|dic|gen|mag|giu|lug|set|ott"
     r"|maa|mei|out)"
     r"|\d(?:er|\u00ba)? de |(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}[ \-./]\d"
 )
@@ -60,8 +60,8 @@ _OF_A_PERSON = re.compile(
     r"|operated|biops"
     r"|diagnos|transplant|rayed|hospitali|clinic|\b(?:scan|mri|ct|pet|x-?ray|mammogram|ultrasound|surgery"
     r"|appointment|imaging)\b"
-    r"|geb\b|geboren|\bn\u00e9e? le|nacid|\bnat[oa] il|nascid|urodzon|\bb\.|(?:^|[\s(,;])\*\d|aufgenommen|entlassen"
-    r"|operiert|verstorben|d\u00e9c\u00e9d|\b(?:mrt|r\u00f6ntgen|irm|scanner|tac|rmn)\b"
+    r"|geb\b|geboren|\bnée? le|nacid|\bnat[oa] il|nascid|urodzon|\bb\.|(?:^|[\s(,;])\*\d|aufgenommen|entlassen"
+    r"|operiert|verstorben|décéd|\b(?:mrt|röntgen|irm|scanner|tac|rmn)\b"
     r"|lmp|(?:sub|subj|subject|pat|pt|case|pid|mrn|anon)[_\-]?[a-z]{0,6}\d"
 )
 _UID = re.compile(r"(?<![\w.])(?!1\.2\.840\.10008\.)[0-2](?:\.(?:0|[1-9]\d*)){6,}(?![\d])")
@@ -79,9 +79,14 @@ class Detectors:
         Names and numbers that belong to the data.
     trusted
         Tells whether a value is one that stands for a case already.
+    files
+        The files of the data.
     """
 
-    def __init__(self, policy: Policy, known: KnownTexts, trusted: Callable[[str], bool]) -> None:
+    def __init__(
+        self, policy: Policy, known: KnownTexts, trusted: Callable[[str], bool], files: KnownFiles | None = None
+    ) -> None:
+        self._files = files or KnownFiles({})
         self._hospital = policy.hospital_numbers
         self._allow = policy.allow
         self._known = known
@@ -106,6 +111,7 @@ class Detectors:
             _WORDS.isdisjoint(words)
             and (FIRST_WORDS.isdisjoint(words) or not Reading(text).labels)
             and self._first_words.isdisjoint(words)
+            and self._files.first_words.isdisjoint(words)
             and not _MARKS.search(low)
             and not (_DATED.search(low) and _OF_A_PERSON.search(low))
             and FORENAMES.isdisjoint(words)
@@ -120,6 +126,7 @@ class Detectors:
         reading = Reading(view.text, kind, self._trusted)
         hits = [
             *self._known.find(reading),
+            *self._files.find(reading),
             *numbers.find_nhs(reading),
             *numbers.find_hospital(reading, self._hospital),
             *contacts.find_emails(reading),

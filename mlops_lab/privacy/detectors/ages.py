@@ -14,16 +14,15 @@ _PATTERNS = tuple(
     for pattern in (
         rf"(?<![\d.])0?{_OLD}[ \-]?(?:years?|yrs?|y)[ \-]?old\b",
         rf"(?<![\d.])0?{_OLD} ?(?:y/?o|yo[mf]|yr old)\b",
-        rf"(?<![\d.])0?{_OLD}[ \-]?(?:jahre alt|j\u00e4hrige[rn]?|ans\b|a\u00f1os|anni\b|jaar oud)",
+        rf"(?<![\d.])0?{_OLD}[ \-]?(?:jahre alt|jährige[rn]?|ans\b|años|anni\b|jaar oud)",
         rf"\baged ?:? ?0?{_OLD}(?![\d.%]|[ \-]?(?:days|hours|minutes|seconds|steps|epochs))",
-        rf"(?<![a-z_\-])(?:patient[ _\-]?)?(?:age|alter|edad|et\u00e0|leeftijd)(?: at (?:scan|diagnosis|death))?[\"']?\]?"
+        rf"(?<![a-z_\-])(?:patient[ _\-]?)?(?:age|alter|edad|età|leeftijd)(?: at (?:scan|diagnosis|death))?[\"']?\]?"
         rf"[ ]?[:=][ ]?[\"']?0?{_OLD}(?![\d.%+\-])(?! ?(?:days|hours|minutes|seconds|steps|epochs))",
         rf"\b(?:patientage|patient's age)[\"']?[^\n\d]{{0,40}}0?{_OLD}y\b",
-        rf"\b0?{_OLD}(?:[mf]\b)(?=[,;. )])",
     )
 )
 _TRIGGER = re.compile(r"(?<![\d.])0?(?:9\d|1[01]\d)(?![\d.])")
-_WORDS = re.compile(r"old|yo\b|y/o|jahre|j\u00e4hrig|ans\b|a\u00f1os|anni|jaar|age|alter|edad|et\u00e0|leeftijd|\d[mf]\b|yom|yof")
+_WORDS = re.compile(r"old|yo\b|y/o|jahre|jährig|ans\b|años|anni|jaar|age|alter|edad|età|leeftijd|\d[mf]\b|yom|yof")
 _NAMES = re.compile(r"(?:^|[./ ])(?:patient|pt|subject)?[_ \-]?(?:age|alter|edad|leeftijd)(?:_?(?:at_?\w+|years|y))?$")
 _VALUE = re.compile(r"\s*0?(9\d|1[01]\d)(?:\.\d+)?(?:\s?(?:y|yrs?|years?|jahre|ans|Y))?\s*")
 

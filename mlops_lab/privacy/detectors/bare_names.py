@@ -15,10 +15,11 @@ from .vocabulary import PARTICLES, is_thing, may_be_name
 
 _MOST = 16
 """Words on either side of a forename that may belong to the name."""
-_JOINTS = frozenset({" ", "_", "-", ", ", ",", "^", "'", "\u2019", "-", " - "})
+_JOINTS = frozenset({" ", "_", "-", ", ", ",", "^", "'", "\u2019", " - "})
 _SMALL_JOINTS = frozenset({"_", "-", ".", "^"})
 _AUTHOR = re.compile(
-    r"(?:author|copyright|\(c\)|\u00a9|maintain|contribut|cite|cited|citation|doi|arxiv|et al|license|credit)[^\n]{0,80}$"
+    r"(?:author|copyright|\(c\)|\u00a9|maintain|contribut|cite|cited|citation|doi|arxiv|et al|license|credit)"
+    r"[^\n]{0,80}$"
 )
 _ET_AL = re.compile(r"[ ,]{0,2}(?:et al|and colleagues|\(\d{4}\)|\d{4}\b)")
 _WHOLE_KINDS = frozenset({"param", "tag", "name"})
@@ -89,7 +90,11 @@ def _small(reading: Reading, words: list[Word], at: int) -> tuple[int, int]:
     """``smith_john``, ``john.smith``: in the names of files, metrics and branches; and as a whole param."""
     text = reading.text
     stripped = text.strip()
-    if reading.kind in _WHOLE_KINDS and len(words) in (2, 3) and re.fullmatch(r"[^\W\d_]+(?: [^\W\d_]+){1,2}", stripped):
+    if (
+        reading.kind in _WHOLE_KINDS
+        and len(words) in (2, 3)
+        and re.fullmatch(r"[^\W\d_]+(?: [^\W\d_]+){1,2}", stripped)
+    ):
         return (0, len(words) - 1) if not any(is_thing(word.low) for word in words) else (at, at)
     if reading.code:
         return at, at

@@ -10,7 +10,8 @@ from .reading import Reading, listed
 
 _EMAIL = re.compile(
     r"(?<![a-z0-9._%+\-])([a-z0-9_][a-z0-9._%+'\-]{0,63})(?:@|%40| ?\(at\) ?| ?\[at\] ?)"
-    r"((?:[a-z0-9](?:[a-z0-9\-]{0,62})(?:\.| ?\[dot\] ?| ?\(dot\) ?)){1,8}([a-z]{2,24}))(?![a-z0-9(]|-[a-z0-9]|\.[a-z0-9])"
+    r"((?:[a-z0-9](?:[a-z0-9\-]{0,62})(?:\.| ?\[dot\] ?| ?\(dot\) ?)){1,8}([a-z]{2,24}))"
+    r"(?![a-z0-9(]|-[a-z0-9]|\.[a-z0-9])"
 )
 _NOT_DOMAINS = listed(
     "png jpg jpeg gif svg bmp webp py ipynb pt pth nii gz json yaml yml txt csv tsv toml cfg ini zip tar whl h5"
@@ -21,13 +22,13 @@ _VERSION = re.compile(r"v?\d+$|v?\d+\.\d")
 
 _AT = ("@", "%40", "(at)", "[at]")
 _CALLED = listed(
-    "tel telephone phone mobile fax cell contact telefon telefoon t\u00e9l t\u00e9l\u00e9phone telephone tel\u00e9fono telefono handy"
-    " mobil gsm natel m\u00f3vil cellulare"
+    "tel telephone phone mobile fax cell contact telefon telefoon tél téléphone telephone teléfono telefono handy"
+    " mobil gsm natel móvil cellulare"
 )
 _FOUR = re.compile(r"\d{4}|\d[ \-.)]\d{3}|\d\d([ .])\d\d\1\d\d")
 _LABELLED = re.compile(
     r"\b(?:tel|telephone|phone|mobile|fax|cell phone|contact number|phone number|telephone number|telefon|telefoon"
-    r"|t\u00e9l|t\u00e9l\u00e9phone|tel\u00e9fono|telefono|handy|mobil|gsm|natel|m\u00f3vil|cellulare)\b"
+    r"|tél|téléphone|teléfono|telefono|handy|mobil|gsm|natel|móvil|cellulare)\b"
     r"\.?(?: ?(?:no\.?|number|num|nr\.?))?[\"']?[ \t]*[:=.#]?[ \t]*[\"']?(\+?\(?\d[\d ()./\-]{5,22}\d)(?![\w])"
 )
 _INTERNATIONAL = re.compile(

@@ -24,10 +24,11 @@ _BEFORE = re.compile(
     r"|\b(?:scan|mri|ct|pet|x-?ray|mammogram|ultrasound|biopsy|surgery|appointment|imaging)(?: scan| study| exam)?"
     r"(?: (?:of|for) [^\n]{1,40}?)? (?:on|dated|from|performed on|taken on|acquired on)\b"
     r"|\b(?:patient|pt)\b(?! ?[_\-/]?(?:level|wise|s\b|count|split|specific))[^\n]{0,40}\b(?:on|dated)\b"
-    r"|\bgeb\.|\bgeboren\b|\bn\u00e9e? le\b|\bnacid[oa]\b|\bnat[oa] il\b|\bnascid[oa]\b|\burodzon|(?<![\w.])b\."
+    r"|^\W{0,3}died\b|\bgeb\.|\bgeboren\b|\bnée? le\b|\bnacid[oa]\b|\bnat[oa] il\b|\bnascid[oa]\b|\burodzon"
+    r"|(?<![\w.])b\."
     r"|(?:^|[\s(,;])\*"
-    r"|\b(?:aufgenommen|entlassen|operiert|verstorben|hospitalis\u00e9e?|admis e? le|d\u00e9c\u00e9d\u00e9e?)\b"
-    r"|\b(?:ct|mrt|mri|r\u00f6ntgen|irm|scanner|tac|rmn|pet)\b[^\n]{0,30} (?:vom|du|del|dal|van)\b"
+    r"|\b(?:aufgenommen|entlassen|operiert|verstorben|hospitalisée?|admis e? le|décédée?)\b"
+    r"|\b(?:ct|mrt|mri|röntgen|irm|scanner|tac|rmn|pet)\b[^\n]{0,30} (?:vom|du|del|dal|van)\b"
     r"|\b(?:lmp|date of last menstrual period|last seen in clinic)\b"
     r")[^\n]{0,24}$"
 )
@@ -40,8 +41,8 @@ _TRIGGER = re.compile(
     r"|operated|biops"
     r"|diagnos|transplant|rayed|hospitali|clinic|\b(?:scan|mri|ct|pet|x-?ray|mammogram|ultrasound|surgery"
     r"|appointment|imaging)\b"
-    r"|\bpatient|\bpt\b|\blmp\b|\bgeb\b|\bn\u00e9e? le|\bnacid|\bnat[oa] il|nascid|urodzon|\bb\.|(?:^|[\s(,;])\*\d"
-    r"|aufgenommen|entlassen|operiert|verstorben|d\u00e9c\u00e9d|\b(?:mrt|r\u00f6ntgen|irm|scanner|tac|rmn)\b"
+    r"|\bpatient|\bpt\b|\blmp\b|\bgeb|\bnée? le|\bnacid|\bnat[oa] il|nascid|urodzon|\bb\.|(?:^|[\s(,;])\*\d"
+    r"|aufgenommen|entlassen|operiert|verstorben|décéd|\b(?:mrt|röntgen|irm|scanner|tac|rmn)\b"
 )
 _PATH = re.compile(r"[^\s\"'<>|;,=()\[\]{}]{4,400}")
 _CASE = re.compile(
@@ -95,9 +96,7 @@ def beside(reading: Reading, hits: Sequence[Hit]) -> Iterator[Hit]:
                     yield _hit(*found.span())
 
 
-_PERSONS = frozenset(
-    {Kind.NAME, Kind.KNOWN, Kind.NHS_NUMBER, Kind.HOSPITAL_NUMBER, Kind.NATIONAL_NUMBER, Kind.DICOM}
-)
+_PERSONS = frozenset({Kind.NAME, Kind.KNOWN, Kind.NHS_NUMBER, Kind.HOSPITAL_NUMBER, Kind.NATIONAL_NUMBER, Kind.DICOM})
 
 
 def _hit(start: int, stop: int) -> Hit:

@@ -31,7 +31,9 @@ def end(reading: Reading, label: Label, at: int) -> int:
         found = _ID.match(text, at, limit)
     elif label.nature == "person":
         found = _ID.match(text, at, limit) if text[at : at + 1].isdigit() else None
-        found = found or _SMALL_NAME.match(text, at, limit) or _NAME.match(text, at, limit) or _ID.match(text, at, limit)
+        found = (
+            found or _SMALL_NAME.match(text, at, limit) or _NAME.match(text, at, limit) or _ID.match(text, at, limit)
+        )
     elif label.nature == "name":
         found = _SMALL_NAME.match(text, at, limit) or _NAME.match(text, at, limit)
         if found is None and label.exact:

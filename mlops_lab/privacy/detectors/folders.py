@@ -30,8 +30,16 @@ _BIRTH = re.compile(r"(?<!\d)(?:19\d\d|200\d|201[01])(?!\d)|(?<!\d)\d{4}(?:19\d\
 _SHORT_DATE = re.compile(r"(?<!\d)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d)")
 _LONG = 5
 _LONG_ALONE = 6
-_MAY = re.compile(r"[^\W\d_]{2,}[_\-.,^ +~]{1,2}[^\W\d_]{2,}[^\\/\n]{0,60}\d{4}|\d{4}[^\\/\n]{0,60}[^\W\d_]{2,}[_\-.,^ +~]"
-    r"{1,2}[^\W\d_]{2,}")
+_WORD = r"(?<![^\W\d_])[^\W\d_]{2,}"
+_TWO = rf"{_WORD}[_\-.,^+~]{{1,2}}[^\W\d_]{{2,}}"
+_APART = rf"{_WORD},?[ ][^\W\d_]{{2,}}"
+_ON = r"[^\s\\/:=;\"'(){}\[\]<>|]{0,60}"
+_ALONG = r"[^\\/\n:=\"<>|]{0,60}"
+_MAY = re.compile(
+    rf"{_TWO}{_ON}\d{{4}}|\d{{4}}{_ON}{_TWO}|{_APART}{_ALONG}\d{{4}}{_ALONG}[\\/]|[\\/]{_ALONG}{_APART}{_ALONG}\d{{4}}"
+    rf"|\d{{4}}{_ALONG}{_APART}{_ALONG}[\\/]|[\\/]{_ALONG}\d{{4}}{_ALONG}{_APART}"
+)
+"""Two words and a number in one part of a path; apart by spaces only where a slash says that it is one."""
 
 
 class _Token(NamedTuple):
@@ -60,10 +68,13 @@ def find(reading: Reading) -> Iterator[Hit]:
         before = text[start - 1 : start] if start else ""
         after = text[stop : stop + 1]
         in_path = before in ("/", "\\") or after in ("/", "\\")
-        parent = above if 0 <= reached and not text[reached:start].strip("/\\") and before in ("/", "\\") else ""
+        parent = above if reached >= 0 and not text[reached:start].strip("/\\") and before in ("/", "\\") else ""
         above, reached = piece[0].strip().lower(), stop
         # The last word before the first slash is its folder: "saved data/x".
         above = above.rpartition(" ")[2] if before not in ("/", "\\") else above
+        around = max(0, start - 1), stop + 1
+        if parent not in _OF_PERSONS and parent not in _OF_SUBJECTS and not _MAY.search(reading.low, *around):
+            continue
         if in_path:
             yield from _component(reading, start, stop, parent)
         else:

@@ -105,7 +105,8 @@ study instance uid, series instance uid, sop instance uid, frame of reference ui
 _TEXTS = """
 patient address, patients address, home address, postcode, post code, postal code, zip code, institution name,
 institution address, hospital name, patient comments, patient phone, patient phone number, patient telephone, patient
-telephone number, patient telephone numbers, patients telephone numbers, patient email, additional patient history, anschrift, wohnort, plz,
+telephone number, patient telephone numbers, patients telephone numbers, patient email, additional patient history,
+anschrift, wohnort, plz,
 postleitzahl, adresse du patient, dirección, domicilio, indirizzo, woonplaats
 """
 _PERSONS = """

@@ -156,14 +156,18 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...] = tuple(
         (r"\d{11}", _eleven),
         (r"\d{3}\.\d{3}\.\d{3}-\d\d", _cpf),
         (r"\d{3}-\d{2}-\d{4}", _ssn),
-        (r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-[AC-HJKMNP-RT-Y]{2}\d\d", _always),
+        (
+            r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-[AC-HJKMNP-RT-Y]{2}\d\d",
+            _always,
+        ),
         (r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]", _always),
         (r"[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]", _always),
     )
 )
 _MAY = re.compile(r"\d{6}|\d[ .\-]\d\d|\d{2} ?[A-Z]\b|[A-Z]{6}\d\d|[A-Z]{2}\d-[A-Z]")
 _LABELLED = re.compile(
-    r"(?<![a-z])(?:mrn|acc|accession|chart|hosp|hospital|patient|pat|pt|case)[ ]?#[ ]?:?[ ]?(?P<hash>[a-z]{0,3}\d[\d\-]{3,})"
+    r"(?<![a-z])(?:mrn|acc|accession|chart|hosp|hospital|patient|pat|pt|case)[ ]?#[ ]?:?[ ]?"
+    r"(?P<hash>[a-z]{0,3}\d[\d\-]{3,})"
     r"|(?<![a-z])(?:mrn|nhsno|hospno)(?P<glued>\d{4,})"
     r"|(?<![a-z])(?:ipp|nip|nhc|nir|insz|niss)[ .:#\u00b0]{1,3}(?P<french>\d{6,})"
 )
@@ -172,11 +176,11 @@ _PID = re.compile(r"(?<![A-Za-z])PID[ :#=]{1,3}(?P<pid>[A-Z]{0,3}\d{6,})")
 
 def may_hold(text: str, low: str) -> bool:
     """Tell cheaply whether a text may hold such a number."""
-    return _MAY.search(text) is not None and (
-        any(pattern.search(text) for pattern, _ in _FORMS)
-        or _LABELLED.search(low) is not None
-        or _PID.search(text) is not None
-    ) or _LABELLED.search(low) is not None
+    if _LABELLED.search(low):
+        return True
+    return _MAY.search(text) is not None and any(
+        pattern.search(text) for pattern in (_PID, *(pattern for pattern, _ in _FORMS))
+    )
 
 
 def find(reading: Reading) -> Iterator[Hit]:

@@ -25,7 +25,7 @@ _GIVEN = r"[A-Z\u00c0-\u00de\u0100-\u024f\u0386-\u03ab\u0400-\u042f][^\W\d_]*(?:
 _REST = rf"(?: (?:{_PARTICLES})(?= [A-Z]))?(?: {_GIVEN}\b\.?){{0,3}}"
 _TITLE = re.compile(
     rf"(?<![\w.])(?:(?:Mr|Mrs|Ms|Mx|Dr|Prof)\.?|Miss|Doctor|Professor|Dame|(?:MR|MRS|MS|DR|PROF)\."
-    rf"|(?:Herrn?|Frau|Fr\u00e4ulein|Mme|Mlle|Madame|Monsieur|Se\u00f1or|Se\u00f1ora|Sra?\.|Signora?|Sig\.(?:ra)?|Dhr|Mevr"
+    rf"|(?:Herrn?|Frau|Fräulein|Mme|Mlle|Madame|Monsieur|Señor|Señora|Sra?\.|Signora?|Sig\.(?:ra)?|Dhr|Mevr"
     rf"|Mevrouw|Meneer)\.?(?: (?:Dr|Prof|Dipl|Ing|med)\.?){{0,3}})"
     rf"(?:[ ]|[_](?=[A-Z]))(?P<name>(?:(?:{_PARTICLES}) )?{_GIVEN}\b\.?{_REST})"
 )
@@ -37,8 +37,8 @@ _CALLED = re.compile(
     rf"(?: (?:{_PARTICLES}))?,?[ ]?(?<=[ ,]){_GIVEN}(?: {_GIVEN})?)"
 )
 _TITLES = listed(
-    "mr mrs ms mx dr prof miss doctor professor dame herr herrn frau fr\u00e4ulein mme mlle madame monsieur se\u00f1or"
-    " se\u00f1ora sr sra signor signora sig dhr mevr mevrouw meneer"
+    "mr mrs ms mx dr prof miss doctor professor dame herr herrn frau fräulein mme mlle madame monsieur señor"
+    " señora sr sra signor signora sig dhr mevr mevrouw meneer"
 )
 _PATIENTS = listed("patient patients pt pts pat subject case participant of report")
 _FOLDER = re.compile(
@@ -55,10 +55,11 @@ _NAMED = re.compile(
     rf"(?<![^\W_])(?:[Ff]ull[ _]?)?(?:[Nn]ame|NAME)[\"']?[ ]?[:=][ ]?[\"']?"
     rf"(?P<name>{_GIVEN},?(?: (?:{_PARTICLES}))? {_GIVEN}(?: {_GIVEN})?)"
 )
-_SINGLE = re.compile(rf"(?<![^\W_])(?:Name|NAME|Nom|NOM|Nome|Naam|Nombre|Navn|Namn|Nazwisko)[\"']?[ ]?[:=][ ]?(?P<name>{_GIVEN})")
-_QUOTED_COMMA = re.compile(
-    rf"(?<=[\"'])(?P<name>(?:{_GIVEN} ){{0,2}}{_GIVEN}, ?{_GIVEN}(?: {_GIVEN}\.?)?)(?=[\"'])"
+_SINGLE = re.compile(
+    rf"(?<![^\W_])(?:Name|NAME|Nom|NOM|Nome|Naam|Nombre|Navn|Namn|Nazwisko)[\"']?[ ]?[:=][ ]?(?P<name>{_GIVEN})"
 )
+_INITIALED = re.compile(rf"(?<![\w.])(?:[A-Z]\.[ ]?){{1,2}}(?:(?:{_PARTICLES}) )?(?P<family>{_GIVEN})(?![\w(])")
+_QUOTED_COMMA = re.compile(rf"(?<=[\"'])(?P<name>(?:{_GIVEN} ){{0,2}}{_GIVEN}, ?{_GIVEN}(?: {_GIVEN}\.?)?)(?=[\"'])")
 _OF_A_PERSON = frozenset({Kind.DICOM, Kind.NHS_NUMBER, Kind.HOSPITAL_NUMBER, Kind.NATIONAL_NUMBER, Kind.DATE})
 _COMMA = re.compile(r"[\"'][^\W\d_][^\n\"']{1,40}, ?[^\W\d_][^\n\"']{0,30}[\"']")
 _MOST_BESIDE = 2000
@@ -100,10 +101,15 @@ def beside(reading: Reading, hits: Sequence[Hit]) -> Iterator[Hit]:
         for name in found:
             if name is not None and not _names_a_thing(name["name"]):
                 yield Hit(*name.span("name"), Kind.NAME, "<name>", 5)
+        if hit.kind is not Kind.DATE:
+            for initialed in _INITIALED.finditer(text, begin, stop):
+                if may_be_name(initialed["family"]):
+                    yield Hit(*initialed.span(), Kind.NAME, "<name>", 5)
 
 
 def _names_a_thing(name: str) -> bool:
-    return any(is_thing(word) for word in re.findall(r"[^\W\d_]+", name))
+    words = re.findall(r"[^\W\d_]+", name)
+    return any(is_thing(word) or (len(word) > 2 and word.isupper() and not may_be_name(word)) for word in words)
 
 
 def _around(text: str, hit: Hit) -> tuple[int, int]:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 WORD = re.compile(r"[^\W_]+")
 PLACEHOLDER = re.compile(
-    r"(?:<|&lt;)(?:nhs number|hospital number|national number|name|date|id|email|phone|path|user|uid|address|removed)(?:>|&gt;)|90\+|\*{3,}|~"
+    r"(?:<|&lt;)(?:nhs number|hospital number|national number|name|date|id|email|phone|path|user|uid|address"
+    r"|removed)(?:>|&gt;)|90\+|\*{3,}|~"
 )
 """What the guard itself writes, and what stands for a secret."""
 CODE_KINDS = frozenset({"source", "traceback", "diff"})

@@ -39,11 +39,20 @@ _PID_FIELDS: dict[int, Label] = {
 """HL7 v2.5.1, 3.4.2: identifiers, names, address and telephone, times of birth and death."""
 
 
+_ELEMENT = re.compile(r"<patient\b[^<>]{0,300}>")
+_INSIDE = re.compile(r"<(?P<key>[a-z_]{2,12})\b[^<>]{0,200}>(?P<value>[^<>]{1,300})(?=</)")
+
+
 def find(reading: Reading) -> Iterator[Hit]:
     """Find the values in records of persons."""
     low = reading.low
     for found in _RECORD.finditer(low) if "patient" in low else ():
         yield from _fields(reading, found.end(), _end(low, found.end()))
+    for found in _ELEMENT.finditer(low) if "<patient" in low else ():
+        end = low.find("</patient>", found.end(), found.end() + _LONGEST)
+        for inner in _INSIDE.finditer(low, found.end(), end if end >= 0 else found.end()):
+            if inner["key"] in _KEYS:
+                yield from hit_of(reading, _KEYS[inner["key"]], *inner.span("value"), True)
     if "resourcetype" in low:
         for found in _FHIR.finditer(low):
             yield from _fields(reading, max(0, found.start() - 200), min(len(low), found.end() + _LONGEST))

@@ -54,6 +54,11 @@ def hit_of(reading: Reading, label: Label, start: int, stop: int, quoted: bool) 
         yield Hit(begin, begin + len(stripped), label.kind, placeholder(label, stripped), RANK)
 
 
+def is_pseudonym(value: str) -> bool:
+    """Tell whether `value` names a case of a study and no person: ``sub-001``, ``ANON``, ``case_12``."""
+    return _PSEUDONYM.fullmatch(value) is not None or value.lower() in _ANONYMOUS or value.lower() in _NOTHING
+
+
 def placeholder(label: Label, value: str) -> str:
     """Give what stands for a `value` of `label`."""
     if label.nature == "person" and any(map(str.isdigit, value)):
@@ -70,19 +75,19 @@ def is_identifying(value: str, label: Label, quoted: bool, reading: Reading) -> 
     left = PLACEHOLDER.sub("", value)
     if not quoted and (reading.code or "(" in value or "self." in value) and _CODE.fullmatch(value):
         return False
-    digits = any(letter.isdigit() for letter in left)
+    digits = sum(letter.isdigit() for letter in left)
     letters = sum(letter.isalpha() for letter in left)
     if not (digits or letters):
         return False
     if label.nature == "date":
         dated = calendar.DATE.match(value.lower()) or calendar.TIME.match(value)
-        return dated is not None or (label.exact and digits)
+        return dated is not None or (label.exact and digits > 0)
     if label.nature == "uid":
-        return digits and "." in value
+        return digits > 0 and "." in value
     if label.exact:
         return True
     if label.nature == "id":
-        return digits and not _PSEUDONYM.fullmatch(value) and not _FRACTION.fullmatch(value)
+        return digits > 0 and not _PSEUDONYM.fullmatch(value) and not _FRACTION.fullmatch(value)
     if label.nature == "person":
         return _NUMBER.fullmatch(value) is not None or is_personal(value)
     if label.nature == "name":

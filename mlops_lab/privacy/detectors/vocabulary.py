@@ -12,7 +12,8 @@ from .forenames import FORENAMES
 from .reading import listed
 
 THINGS = listed(
-    " rate ratio penalty na mrn dob nhs pid chi ssn nhsno count counts distance detection classification level wise split set sets group groups data"
+    " mrn dob nhs pid chi ssn nhsno na rate ratio penalty"
+    " count counts distance detection classification level wise split set sets group groups data"
     " dataset datasets cohort mean median score dice loss model models metric metrics metadata id ids age sex weight"
     " image images imaging volume volumes label labels brain liver lung lungs heart kidney spleen prostate breast"
     " tumor tumour cancer lesion ct mri pet mr scan scans case cases study series train training test tests"
@@ -114,13 +115,13 @@ THINGS = listed(
 """In small letters."""
 
 _ENDINGS = re.compile(
-    r"(?:tion|sion|ment|ness|ism|ity|ized|ised|izer|iser|ical|ous|ular|gram|graphy|scope|scopy|itis|oma|osis|pathy|ectomy"
+    r"(?:tion|sion|ment|ness|ism|ity|ized|ised|izer|iser|ical|ous|ular|gram|graphy|scope|scopy|itis|oma|osis|pathy"
+    r"|ectomy"
     r"|net|nets|former|formers|coder|loss|metric|vector|based|level|wise|ization|isation|ology|able|ible|ive|ure|ance"
     r"|ence|ings|tions|ments|ally|tric|stic|atic|etic)$"
 )
 PARTICLES = listed(
-    " van von der den de del della di da la le bin ibn al el o st mac mc ter ten zu zum zur dos du des ap ben bint y"
-    " e"
+    " van von der den de del della di da la le bin ibn al el o st mac mc ter ten zu zum zur dos du des ap ben bint y e"
 )
 _VOWEL = re.compile(r"[aeiouyà-öø-ÿāăąēęěīıōőœūůű]")
 _PART = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
@@ -128,13 +129,13 @@ _PERSONAL = re.compile(rf"\s*{_PART.pattern}\.?(?:(?:,[ ]?|[ _\-.^]){_PART.patte
 
 
 def is_thing(word: str) -> bool:
-    " Tell whether a word names something that is no person."
+    "Tell whether a word names something that is no person."
     low = word.lower().strip(".")
     return low in THINGS or (low not in FORENAMES and len(low) > 5 and _ENDINGS.search(low) is not None)
 
 
 def may_be_name(word: str) -> bool:
-    " Tell whether a word may be a part of a name: begins with a capital or is all capitals, and names no thing."
+    "Tell whether a word may be a part of a name: begins with a capital or is all capitals, and names no thing."
     if len(word) < 2 or not word[0].isupper() or is_thing(word):
         return False
     letters = word.replace("'", "").replace("\u2019", "")
@@ -143,13 +144,12 @@ def may_be_name(word: str) -> bool:
     # McCoy, O'Neill and MacLeod have a capital inside; SwinUNETR and ResNet have more, or another begin.
     inside = letters[1:]
     return (
-        inside.islower()
-        or re.match(r"(?:Mc|Mac|De|Di|La|Le|O|D|Van|Von|Fitz)[A-Z][a-zà-ÿ]{2,}$", letters) is not None
+        inside.islower() or re.match(r"(?:Mc|Mac|De|Di|La|Le|O|D|Van|Von|Fitz)[A-Z][a-zà-ÿ]{2,}$", letters) is not None
     )
 
 
 def is_personal(value: str) -> bool:
-    " Tell whether the whole of `value`, which stands under ``patient`` or the like, is somebody's name."
+    "Tell whether the whole of `value`, which stands under ``patient`` or the like, is somebody's name."
     if not _PERSONAL.fullmatch(value):
         return False
     parts = [part[0] for part in _PART.finditer(value)]

@@ -10,11 +10,13 @@ from typing import NoReturn
 from .. import secrets
 from ..edits import merged
 from ..model import Hit, Kind
-from .content import CHUNK, Content
+from .content import Content
 from .examination import Blocked, Examination
 
 _SHORTEST = 8
 _OVERLAP = 4096
+_AT_ONCE = 128 * 2**10
+"""Bytes that are searched in one piece: while one search runs, no other thread of Python does."""
 _ASCII = re.compile(rb"[\x09\x20-\x7e]{%d,}" % _SHORTEST)
 _UTF_8 = re.compile(rb"(?<=[\x20-\x7e])[\xc3-\xc5][\x80-\xbf](?=[\x20-\x7e\xc3-\xc5])")
 _AROUND = re.compile(rb"(?:[\x09\x20-\x7e]|[\xc3-\xc5][\x80-\xbf]){%d,}" % _SHORTEST)
@@ -43,7 +45,7 @@ def read(examination: Examination, content: Content) -> Sequence[bytes | Content
     changed = False
     at = 0
     while at < content.size:
-        stop = min(content.size, at + CHUNK)
+        stop = min(content.size, at + _AT_ONCE)
         data = content.read(at, min(content.size, stop + _OVERLAP))
         new = overwritten(examination, data)
         if new != data:

@@ -53,7 +53,7 @@ def _elements(head: bytes, order: str, explicit: bool) -> bool:
             return False
         if group not in (2, 8, 9, 0x10) and found < _ENOUGH:
             return False
-        size, at = _size(head, at, order, explicit)
+        size, at = element_size(head, at, order, explicit)
         if size < 0:
             return False
         identifying |= group in (8, 0x10)
@@ -68,7 +68,7 @@ def _elements(head: bytes, order: str, explicit: bool) -> bool:
     return found >= _ENOUGH or (found == 2 and explicit and at >= len(head))
 
 
-def _size(head: bytes, at: int, order: str, explicit: bool) -> tuple[int, int]:
+def element_size(head: bytes, at: int, order: str, explicit: bool) -> tuple[int, int]:
     """Give the length of the element at `at` and where its value begins; -1 where it is none."""
     if not explicit:
         (size,) = struct.unpack_from(f"{order}I", head, at + 4)

@@ -16,9 +16,9 @@ from .content import BytesContent, Content, flow
 from .examination import Blocked, Examination
 
 AT_ONCE = 8 * 2**20
-"""Bytes of a text that is read in one piece."""
-STRETCH = 4 * 2**20
-"""Bytes that are read of a longer one at a time."""
+"""Bytes of a text with a structure (JSON, markup, code) that is read in one piece."""
+STRETCH = 128 * 2**10
+"""Bytes that are read of another at a time: one search in one piece lets no other thread of Python run meanwhile."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -58,7 +58,7 @@ def read(examination: Examination, content: Content) -> Sequence[bytes | Content
     """Screen a text file."""
     encoding = _encoding(content.read(0, 4096)) or "latin-1"
     mark = next((mark for mark, _ in _BOMS if content.read(0, 4).startswith(mark)), b"")
-    if content.size > AT_ONCE:
+    if content.size > AT_ONCE or (content.size > 2 * STRETCH and _is_plain(content.read(len(mark), 4096), encoding)):
         return _long(examination, content, encoding, mark)
     data = content.read(len(mark), content.size)
     try:
@@ -68,6 +68,12 @@ def read(examination: Examination, content: Content) -> Sequence[bytes | Content
         text = data.decode(encoding)
     changed = _screened(examination, text)
     return None if changed == text else [mark + changed.encode(encoding, "replace")]
+
+
+def _is_plain(head: bytes, encoding: str) -> bool:
+    """Tell whether a text is lines that mean the same one by one: a log, a table."""
+    text = head.decode(encoding, "replace")
+    return encoding in ("utf-8", "latin-1") and text.lstrip()[:1] not in ("{", "[", "<") and not _CODE.search(text)
 
 
 def _screened(examination: Examination, text: str) -> str:

@@ -38,7 +38,8 @@ def family(base: type) -> list[type]:
     found: dict[type, None] = {base: None}
     waiting = [base]
     while waiting:
-        for cls in type.__subclasses__(waiting.pop()):
+        below: list[type] = type.__subclasses__(waiting.pop())
+        for cls in below:
             if cls not in found:
                 found[cls] = None
                 waiting.append(cls)

@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
+from .bindings import OpenBlocks
 from .experiments import Experiments
-from .runs import Child, Held
-
-
-class Block(Protocol):
-    """What is known of the blocks that are open."""
-
-    def known(self, run_id: str) -> Held | None:
-        """Give the run that MLflow's client means by `run_id`, where it was begun in a block that is open."""
-
-    def held(self, run_id: str) -> Held | None:
-        """Give that run where its journal takes more."""
-
-    def home(self, uri: str) -> Held | None:
-        """Give the block whose runs are for the server at `uri`, in this thread."""
-
-    def next_name(self, home: Held) -> str:
-        """Name a run that is begun without a name. MLflow would draw one from the random stream of the training."""
-
-    def begun(self, child: Child) -> None:
-        """Take note of a run that was begun."""
+from .runs import Held
 
 
 class Asking:
@@ -43,7 +25,7 @@ class Asking:
         Shared by the stores of all blocks.
     """
 
-    def __init__(self, uri: str, make: Callable[[], Any], block: Block, experiments: Experiments) -> None:
+    def __init__(self, uri: str, make: Callable[[], Any], block: OpenBlocks, experiments: Experiments) -> None:
         self._uri = uri
         self._make = make
         self._block = block

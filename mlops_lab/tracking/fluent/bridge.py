@@ -14,7 +14,6 @@ Nothing is imported and nothing is sent until the cell really calls MLflow. Whil
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import sys
@@ -23,84 +22,37 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ... import connection
-from ...errors import MlopsLabError
 from ..capture.arrival import Arrivals
 from ..capture.patches import Patches
-from ..model import EndStatus
-from ..projection.projector import origin_of
-from ..run import Run, runs
+from ..run import Run
 from . import calls as fluent_calls
 from .asking import no_answer
+from .bindings import (
+    FLUENT,
+    SERVICE,
+    Binding,
+    OpenBlocks,
+    active_runs,
+    chosen_server,
+    same_server,
+    tracking_uri,
+)
 from .environment import EXPERIMENT_ID, Environment, without_run_id
 from .experiments import Experiments
 from .files import lead_tables
 from .models import Models
-from .runs import NOTE, PARENT, Child, Held
+from .runs import NOTE, PARENT, Held
 from .store import BlockStore
 
-LAST_ANSWER = 10.0
-"""Seconds at the end of a block for what the runs below it still have to send."""
-
-LOGIN_SEEN = 5.0
-"""Seconds after which a login that was made elsewhere is noticed."""
-
-_FLUENT = "mlflow.tracking.fluent"
-_SERVICE = "mlflow.tracking._tracking_service.utils"
 _REGISTRY = "mlflow.tracking._model_registry.fluent"
 
 
-class Binding(Held):
-    """A block's run in MLflow's hands; :meth:`release` undoes :func:`bind`."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(run, self._expected)
-        self._asked_for = ("", 0.0)
-        self.adopted = False
-        """Has the user's ``start_run`` had this run?"""
-        self.children: list[Child] = []
-        self._earlier = {item.info.run_id for item in _stack()}
-
-    def release(self, status: EndStatus = "FINISHED") -> None:
-        """Take the run, and what the user left open in the block, out of MLflow's hands."""
-        try:
-            self._end_open_runs(status)
-            for child in self.children:
-                child.end(status)
-        finally:
-            _hook.leave(self)
-        deadline = time.monotonic() + LAST_ANSWER
-        # All at once: while a server hangs each of them takes its time to give up.
-        finishing = [threading.Thread(target=child.finish, args=(deadline,), daemon=True) for child in self.children]
-        for thread in finishing:
-            thread.start()
-        for thread in finishing:
-            thread.join(max(0.0, deadline - time.monotonic()) + 1)
-
-    def _expected(self) -> str:
-        """Give the origin of the server that the run will go to; empty where there is none. A login may change it."""
-        origin, asked = self._asked_for
-        if time.monotonic() - asked > LOGIN_SEEN or not asked:
-            origin = _current_server()
-            self._asked_for = (origin, time.monotonic())
-        return origin
-
-    def _end_open_runs(self, status: EndStatus) -> None:
-        mlflow = sys.modules.get("mlflow")
-        while mlflow is not None and (stack := _stack()) and stack[-1].info.run_id not in self._earlier:
-            left = len(stack)
-            with contextlib.suppress(Exception):  # MLflow has dropped the run by then
-                mlflow.end_run(status)
-            if len(_stack()) >= left:
-                return
-
-
-class _Hook:
+class _Hook(OpenBlocks):
     """What is changed in the environment and in MLflow while blocks are open; all of it goes with the last block."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._guard = threading.RLock()
-        self._bindings: list[Binding] = []
         self._environment = Environment()
         self._arrivals: Arrivals | None = None
         self._patches: list[Patches] = []
@@ -108,18 +60,17 @@ class _Hook:
         self.models = Models()
         self._stores: dict[str, BlockStore] = {}
         self._get_store: Callable[..., Any] = _no_store
-        self._starting = threading.local()
 
     def enter(self, binding: Binding) -> None:
         with self._guard:
-            if not self._bindings:
+            if not self._open:
                 self._environment.begin()
-                wanted = (_FLUENT, _REGISTRY)
+                wanted = (FLUENT, _REGISTRY)
                 self._arrivals = Arrivals(frozenset(wanted), self._patch)
                 self._arrivals.install()
                 for module in [sys.modules[name] for name in wanted if name in sys.modules]:
                     self._patch(module)
-            self._bindings.append(binding)
+            self._open.append(binding)
             if binding.run.run_id is None and not binding.run.offline:
                 self._experiments.fell_silent(binding)
             if binding.run.run_id:
@@ -128,10 +79,10 @@ class _Hook:
 
     def leave(self, binding: Binding) -> None:
         with self._guard:
-            if binding not in self._bindings:
+            if binding not in self._open:
                 return
-            self._bindings.remove(binding)
-            if self._bindings:
+            self._open.remove(binding)
+            if self._open:
                 self._point()
                 return
             if self._arrivals is not None:
@@ -144,52 +95,18 @@ class _Hook:
 
     def _forget_stand_ins(self) -> None:
         """No server knows the ids that stood for experiments; MLflow keeps the one that was set."""
-        fluent: Any = sys.modules.get(_FLUENT)
+        fluent: Any = sys.modules.get(FLUENT)
         if self._experiments.stands_in(getattr(fluent, "_active_experiment_id", None) or ""):
             fluent._active_experiment_id = None
         if self._experiments.stands_in(os.environ.get(EXPERIMENT_ID, "")):
             del os.environ[EXPERIMENT_ID]
 
-    # What the stores and the changed calls ask: asking.Block, calls.Blocks
+    # What the changed calls ask: calls.Blocks
 
     def any_open(self) -> bool:
-        return bool(self._bindings)
-
-    def known(self, run_id: str) -> Held | None:
-        for binding in self._bindings:
-            for held in (binding, *binding.children):
-                if held.is_called(run_id):
-                    return held
-        return None
-
-    def held(self, run_id: str) -> Held | None:
-        held = self.known(run_id)
-        return held if held is not None and held.open else None
-
-    def home(self, uri: str) -> Held | None:
-        binding = self.binding()
-        return binding if binding is not None and _same_server(binding, uri) else None
-
-    def next_name(self, home: Held) -> str:
-        count = len(home.children) if isinstance(home, Binding) else 0
-        return f"{home.run.name}-{count + 1}"
-
-    def begun(self, child: Child) -> None:
-        binding = self.binding()
-        if binding is not None:
-            binding.children.append(child)
-        if getattr(self._starting, "now", False):
-            runs.push(child.run)
+        return bool(self._open)
 
     # What MLflow is led to
-
-    def binding(self) -> Binding | None:
-        """Give the binding of the block that this thread is in."""
-        run = runs.current
-        for binding in self._bindings:
-            if binding.run is run or any(child.run is run for child in binding.children):
-                return binding if binding.open else None
-        return None
 
     def start(self, original: Callable[..., Any], given: dict[str, Any]) -> Any:
         """Begin what ``mlflow.start_run`` asks for while a block is open."""
@@ -202,7 +119,7 @@ class _Hook:
             with without_run_id():
                 return original(**given) if held is None else self._resume(held, given)
         elsewhere, own = self._place(binding, given.get("experiment_id"))
-        inside = _stack()
+        inside = active_runs()
         below = given.get("nested") or given.get("parent_run_id")
         if not (inside or elsewhere or own or below or binding.adopted):
             binding.adopted = True
@@ -229,12 +146,12 @@ class _Hook:
             given["experiment_id"] = binding.experiment_id or self._experiments.named(binding.run.experiment)
         if not (inside or elsewhere or given.get("parent_run_id")):
             given["tags"] = {PARENT: binding.id, **(given.get("tags") or {})}
-        self._starting.now = not elsewhere
+        self.starting.now = not elsewhere
         try:
             with without_run_id():
                 return original(**given)
         finally:
-            self._starting.now = False
+            self.starting.now = False
 
     def register(self, ask: Callable[[], Any], model_uri: str, name: str) -> Any:
         """Register a model version; while nobody can be asked to, say so and let training go on."""
@@ -255,7 +172,7 @@ class _Hook:
 
     def _resume(self, held: Held, given: dict[str, Any]) -> Any:
         """Make a run of ours the active one of this thread, as ``start_run`` does with a run that exists."""
-        fluent: Any = sys.modules[_FLUENT]
+        fluent: Any = sys.modules[FLUENT]
         stack = fluent._active_run_stack.get()
         if stack and not given.get("nested"):
             raise Exception(
@@ -283,15 +200,15 @@ class _Hook:
 
     def shown(self, held: Held) -> Any:
         """Give a run of ours as MLflow's active run."""
-        fluent: Any = sys.modules[_FLUENT]
+        fluent: Any = sys.modules[FLUENT]
         stand_in = self._experiments.named(held.run.experiment)
         return fluent.ActiveRun(held.shown(self.artifact_uri, stand_in))
 
     def _place(self, binding: Binding, experiment_id: Any) -> tuple[bool, bool]:
         """Tell whether MLflow is pointed at another server, and whether at another experiment than the block's."""
-        fluent: Any = sys.modules[_FLUENT]
+        fluent: Any = sys.modules[FLUENT]
         chosen = experiment_id if experiment_id is not None else getattr(fluent, "_active_experiment_id", None)
-        elsewhere = _chosen() and not _same_server(binding, _tracking_uri())
+        elsewhere = chosen_server() and not same_server(binding, tracking_uri())
         if chosen is None:
             return elsewhere, False
         if str(chosen) == binding.experiment_id:
@@ -304,7 +221,7 @@ class _Hook:
     # How MLflow is changed
 
     def _point(self) -> None:
-        known = [item.run.run_id for item in self._bindings if item.run.run_id]
+        known = [item.run.run_id for item in self._open if item.run.run_id]
         self._environment.point(known[-1] if known else None)
 
     def _patch(self, module: Any) -> None:
@@ -313,10 +230,10 @@ class _Hook:
             if module.__name__ == _REGISTRY:
                 fluent_calls.lead_registration(module, patches, self)
             else:
-                self._get_store = sys.modules[_SERVICE]._tracking_store_registry.get_store
+                self._get_store = sys.modules[SERVICE]._tracking_store_registry.get_store
                 fluent_calls.lead_runs(module, patches, self)
                 fluent_calls.lead_values(module, patches, self)
-                fluent_calls.lead_stores(sys.modules[_SERVICE], patches, self)
+                fluent_calls.lead_stores(sys.modules[SERVICE], patches, self)
                 lead_tables(module.MlflowClient, patches, self.known, self._experiments.away)
         except (AttributeError, KeyError, TypeError):
             patches.restore()  # a version that looks different: the variables do what they can
@@ -324,7 +241,7 @@ class _Hook:
         self._patches.append(patches)
 
     def artifact_uri(self, held: Held) -> str:
-        return self.store(_tracking_uri()).artifact_uri(held)
+        return self.store(tracking_uri()).artifact_uri(held)
 
     def store(self, uri: str) -> BlockStore:
         with self._guard:
@@ -343,50 +260,12 @@ _hook = _Hook()
 
 def bind(run: Run) -> Binding:
     """Lead MLflow to `run` until the binding is released."""
-    binding = Binding(run)
+    binding = Binding(run, _hook.leave)
     _hook.enter(binding)
     return binding
 
 
 def run_id_at(uri: str) -> str | None:
     """Give what MLflow calls the run of this thread's block where that is for the server at `uri`."""
-    held = _hook.home(uri) if _SERVICE in sys.modules else None
+    held = _hook.home(uri) if SERVICE in sys.modules else None
     return held.id if held is not None else None
-
-
-def _tracking_uri() -> str:
-    return str(sys.modules[_SERVICE].get_tracking_uri())
-
-
-def _chosen() -> bool:
-    """Tell whether somebody told MLflow of a server."""
-    return bool(sys.modules[_SERVICE].is_tracking_uri_set())
-
-
-def _same_server(binding: Held, uri: str) -> bool:
-    """Tell whether MLflow's `uri` is the server of the block; one that nobody chose is nowhere else."""
-    expected = binding.uri
-    if uri == expected or not _chosen():
-        return True
-    try:
-        return bool(expected) and origin_of(uri) == expected
-    except ValueError:
-        return False
-
-
-def _current_server() -> str:
-    try:
-        server = connection.open_server()
-    except MlopsLabError:
-        return ""
-    server.close()
-    return origin_of(server.uri)
-
-
-def _stack() -> list[Any]:
-    """Give the runs that are active in MLflow in this thread, innermost last."""
-    fluent: Any = sys.modules.get(_FLUENT)
-    try:
-        return list(fluent._active_run_stack.get()) if fluent is not None else []
-    except AttributeError:
-        return []

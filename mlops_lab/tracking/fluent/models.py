@@ -18,7 +18,8 @@ from typing import Any
 
 from ..gate import Gate
 from ..model import Param
-from .asking import Asking, Block, no_answer
+from .asking import Asking, no_answer
+from .bindings import OpenBlocks
 from .experiments import Experiments
 from .runs import Held
 
@@ -153,7 +154,7 @@ class ModelStore(Asking):
     """
 
     def __init__(
-        self, uri: str, make: Callable[[], Any], block: Block, experiments: Experiments, models: Models
+        self, uri: str, make: Callable[[], Any], block: OpenBlocks, experiments: Experiments, models: Models
     ) -> None:
         super().__init__(uri, make, block, experiments)
         self._models = models

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from ... import connection
 from ...connection import tags as names
 from ...connection.errors import ConnectionProblem, Refused
-from ..journal.writer import Journal, read
-from ..model import SCHEMA_VERSION, Artifact, End, EndStatus, Input, Metric, Staged, Start, sound
+from ..journal.segments import read
+from ..journal.writer import Journal
+from ..model import LONGEST_PARAM, SCHEMA_VERSION, Artifact, End, EndStatus, Input, Metric, Staged, Start, sound
 from ..projection.flusher import Keeper, Sender
 from ..projection.projector import Projector
-from ..run import LONGEST_PARAM, Run, runs
+from ..run import Run, runs
 
 if TYPE_CHECKING:
     from ...connection.rest import TrackingServer

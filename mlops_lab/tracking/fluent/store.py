@@ -123,7 +123,8 @@ class BlockStore(ModelStore):
         parent = self._block.known(given.get(PARENT, ""))
         if parent is not None:
             del given[PARENT]  # it goes by its key, for a server may not know it yet
-        name = run_name or given.pop(names.RUN_NAME, "") or self._block.next_name(home)
+        named = given.pop(names.RUN_NAME, "")
+        name = run_name or named or self._block.next_name(home)
         experiment = self._experiment_name(home, str(experiment_id))
         ask = not self._experiments.away(home)
         try:

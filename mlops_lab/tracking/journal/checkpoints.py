@@ -12,16 +12,18 @@ import msgspec
 
 from ...wire import Number
 from ..model import Staged
-from . import staging
+from . import folders, staging
 
 PLACE = "checkpoints"
 """Folder of the files in the run's folder, and among the run's artifacts."""
 INDEX = "index.json"
+HANDED_OVER = "handed_over.json"
+"""The same index, which stays here when the other one has been sent."""
 STATE = "state"
 """What is kept so far, in the folder of the snapshots: the first line is an :class:`Index`."""
 BEST = "best"
 LAST = "last"
-_HANDED_OVER = ".kept"
+_ENDING = ".kept"
 """Ending of the folder of a file that was handed over."""
 
 
@@ -74,6 +76,8 @@ class Waiting(NamedTuple):
 def hand_over(folder: Path, index: Index) -> list[Staged]:
     """Give each kept file a folder of its own under the name that it is to have, and write the index beside them.
 
+    What an earlier part of a resumed run handed over stays in the index, but for what has the same name.
+
     Parameters
     ----------
     folder
@@ -92,8 +96,15 @@ def hand_over(folder: Path, index: Index) -> list[Staged]:
             os.rename(folder / entry.file, target)
         found.append(Staged(target.relative_to(folder).as_posix(), entry.name, PLACE))
         entry.file = ""
-    (folder / PLACE / INDEX).write_bytes(msgspec.json.encode(index))
-    return [*found, Staged(f"{PLACE}/{INDEX}", INDEX, PLACE)] if found else []
+    if not found:
+        return []
+    names = {entry.name for entry in index.files}
+    index.files = [*(entry for entry in _handed_over(folder).files if entry.name not in names), *index.files]
+    document = msgspec.json.encode(index)
+    folders.replace(folder / PLACE / HANDED_OVER, document)
+    if folders.replace(folder / PLACE / INDEX, document):
+        found.append(Staged(f"{PLACE}/{INDEX}", INDEX, PLACE))
+    return found
 
 
 def left_behind(folder: Path) -> list[Staged]:
@@ -117,18 +128,22 @@ def left_behind(folder: Path) -> list[Staged]:
 
 def waiting(folder: Path) -> list[Waiting]:
     """List the kept files of a run that is over, as far as they are still in its folder."""
-    try:
-        index = msgspec.json.decode((folder / PLACE / INDEX).read_bytes(), type=Index)
-    except (OSError, msgspec.MsgspecError):
-        return []  # the run has none, or is not over
+    index = _handed_over(folder)
     entries = {entry.name: entry for entry in index.files}
     has_best = any(BEST in entry.kept for entry in index.files)
     return [
         Waiting(path, size, entries[path.name].time, has_best and entries[path.name].kept == LAST)
-        for place in (folder / PLACE).glob(f"*{_HANDED_OVER}")
+        for place in (folder / PLACE).glob(f"*{_ENDING}")
         for path, size in staging.copies_in(place)
         if path.name in entries
     ]
+
+
+def _handed_over(folder: Path) -> Index:
+    try:
+        return msgspec.json.decode((folder / PLACE / HANDED_OVER).read_bytes(), type=Index)
+    except (OSError, msgspec.MsgspecError):
+        return Index()  # the run has none, or is not over
 
 
 def _unchanged(folder: Path, entry: Entry) -> bool:
@@ -146,7 +161,7 @@ def _unchanged(folder: Path, entry: Entry) -> bool:
 
 
 def _target(folder: Path, entry: Entry) -> Path:
-    return folder / PLACE / f"{Path(entry.file).name}{_HANDED_OVER}" / entry.name
+    return folder / PLACE / f"{Path(entry.file).name}{_ENDING}" / entry.name
 
 
 def sha256_of(path: Path) -> str:

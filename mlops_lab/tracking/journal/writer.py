@@ -18,17 +18,8 @@ from ...home import home
 from ..errors import NoJournalPlace
 from ..model import Record, Resume, Start, Tag
 from . import folders, quota, remains, retention, segments, thinning
-from .folders import JOURNAL as JOURNAL
-from .folders import POSITION as POSITION
-from .folders import PROJECTION_LOCK as PROJECTION_LOCK
-from .folders import QUARANTINE as QUARANTINE
-from .folders import RESERVE, UNREAD
-from .folders import journals as journals
 from .locks import FileLock
-from .remains import abandoned as abandoned
-from .remains import append_for_the_dead as append_for_the_dead
-from .segments import encode as encode
-from .segments import read as read
+from .segments import encode
 from .staging import Staging
 
 LOST_RECORDS = "mlops_lab.lost.records"
@@ -39,6 +30,8 @@ BACKLOG = 4 << 20
 """Bytes of records that wait in memory while the disk takes none."""
 LAST_PATIENCE = 5.0
 """Seconds for which the end of a run on a full disk waits for room."""
+GLANCE = 0.5
+"""Seconds after which who holds the lock of a journal writes it, and does not only look whether somebody does."""
 
 _ROOM = 1 << 16
 _CHUNK = 1 << 16
@@ -69,7 +62,7 @@ class Journal:
         self.lost_files = 0
         self.reason = ""
         self.closed = False
-        self._lock = FileLock(folder / JOURNAL)
+        self._lock = FileLock(folder / folders.JOURNAL)
         self._out = self._lock
         self._turn = threading.RLock()
         self._base = 0
@@ -98,12 +91,12 @@ class Journal:
             When the folder cannot be made or written to.
         """
         try:
-            folder = journals() / start.run_key
+            folder = folders.journals() / start.run_key
             folder.mkdir(mode=0o700)
             journal = cls(folder)
             journal._began = start.time
             while not journal._lock.acquire():
-                time.sleep(0.01)  # a sync that saw the empty folder looks whether we live, for a moment
+                time.sleep(0.01)  # a sync that saw the empty folder has a glance
             journal._limit = quota.segment_size(folder)
             _reserve(folder)
             retention.set_room_aside()
@@ -127,8 +120,11 @@ class Journal:
         """
         try:
             journal = cls(folder)
-            if not journal._lock.acquire():
-                return None
+            limit = time.monotonic() + GLANCE
+            while not journal._lock.acquire():
+                if time.monotonic() > limit:
+                    return None
+                time.sleep(0.01)
             left = remains.left_off(folder)
             last = segments.listed(folder)[-1]
             journal._base, journal._size = last.base, last.path.stat().st_size
@@ -213,7 +209,7 @@ class Journal:
     def note_unread(self, count: int) -> None:
         """Note how many values are still on a device; a kill -9 loses them, and this number outlives it."""
         if self._unread is None:
-            self._unread = _shared_number(self.folder / UNREAD)
+            self._unread = _shared_number(self.folder / folders.UNREAD)
         self._unread[:8] = count.to_bytes(8, "little")
 
     def look_after(self) -> None:
@@ -369,7 +365,7 @@ def _shared_number(path: Path) -> mmap.mmap:
 
 
 def _reserve(folder: Path) -> None:
-    fd = os.open(folder / RESERVE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(folder / folders.RESERVE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, os.urandom(_ROOM))  # nothing that a disk could store in no room
     finally:
@@ -378,7 +374,7 @@ def _reserve(folder: Path) -> None:
 
 def _give_up_reserve(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        (folder / RESERVE).unlink(missing_ok=True)
+        (folder / folders.RESERVE).unlink(missing_ok=True)
 
 
 def _no_place(reason: str | None) -> NoJournalPlace:

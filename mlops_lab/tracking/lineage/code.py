@@ -15,7 +15,7 @@ import msgspec
 
 from ...connection import tags as names
 from ...errors import MlopsLabError
-from ..secrets import MASK, is_secret_name, mask_text
+from ...privacy.secrets import MASK, is_secret_name, mask_text
 
 if TYPE_CHECKING:
     from ...datasets.git import State

@@ -29,6 +29,8 @@ class Role:
     seen: int = 0
     trained: int = 0
     """Files that a loader handed out whose batches were trained on."""
+    consulted: int = 0
+    """Files that another loader handed out before the last batch that was trained on."""
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Declared:
     elsewhere: set[str] = field(default_factory=set)
     """Those of `seen` that were read from another place than the view."""
     trained: set[str] = field(default_factory=set)
+    consulted: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, used: UsedDataset) -> Declared:
@@ -115,6 +118,7 @@ class Declared:
             of_role.files += 1
             of_role.seen += path in self.seen
             of_role.trained += path in self.trained
+            of_role.consulted += path in self.consulted
         return dict(sorted(found.items()))
 
     @cached_property

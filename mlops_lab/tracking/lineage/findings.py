@@ -83,10 +83,10 @@ def sentences(seen: Seen, complete: bool) -> list[str]:
         for role, counts in version.roles().items():
             if role in _HELD_OUT and counts.trained:
                 found.append(f"{counts.trained} of {counts.files} {role} files of {version.spec} were trained on.")
-            elif role in _HELD_OUT and counts.seen and seen.trained:
+            elif role in _HELD_OUT and counts.consulted:
                 found.append(
-                    f"{role.capitalize()} files of {version.spec} were read during training: "
-                    f"{counts.seen} of {counts.files}."
+                    f"{counts.consulted} of {counts.files} {role} files of {version.spec} were looked at before the "
+                    "training was over: a choice that they had a part in is not tested by them."
                 )
     if seen.more:
         found.append("More files were read than are told apart; the counts are those of the first ones.")

@@ -63,10 +63,13 @@ class _Loader:
         """A batch said nothing of files, so the dataset's own list has to do."""
         self.info: LoaderInfo | None = None
         self.trained = False
+        self.first = self.last = self.last_trained = 0
+        """Numbers, among all batches of the run, of its first one, its last, and its last one that was trained on."""
 
     def look(self) -> bool:
         """Tell whether its batches were trained on: that is known after they were handed out."""
-        self.trained = self.trained or (self.info is not None and self.info.training)
+        if self.info is not None and self.info.training:
+            self.trained, self.last_trained = True, self.last
         return self.trained
 
 
@@ -81,15 +84,12 @@ class Seen:
         What it read besides.
     more
         Files beyond those that are told apart.
-    trained
-        Was any batch trained on?
     """
 
     def __init__(self, run: Run) -> None:
         self.declared: list[Declared] = []
         self.outside = Outside(run.folder)
         self.more = 0
-        self.trained = False
         self._run = run
         self._told: dict[str, str] = {}
         """Every name once, so that a loader's set shares its text."""
@@ -97,6 +97,9 @@ class Seen:
         self._datasets: deque[tuple[_Loader, Any]] = deque()
         self._loaders: dict[int, _Loader] = {}
         self._trained_on: set[str] = set()
+        self._batches = self._last_trained = 0
+        self._handed_out: dict[str, int] = {}
+        """Names that loaders handed out for something else, with the number of the first such batch."""
         self._where: dict[str, list[tuple[Declared, str]]] = {}
         self._wake = threading.Event()
         self._deadline: float | None = None
@@ -121,6 +124,9 @@ class Seen:
         if book.info is not info:
             book.look()
             book.info = info
+        self._batches += 1
+        book.first = book.first or self._batches
+        book.last = self._batches
         told = evidence.names_in(batch)
         if not told:
             if not book.nameless:
@@ -175,8 +181,11 @@ class Seen:
 
     def _take_over(self, book: _Loader) -> None:
         if book.look():
-            self.trained = True
+            self._last_trained = max(self._last_trained, book.last_trained)
             self._trained_on.update(book.names.copy())
+            return
+        for name in book.names.copy():
+            self._handed_out.setdefault(name, book.first)
 
     # What follows runs in the thread of its own, or after that has ended.
 
@@ -243,6 +252,10 @@ class Seen:
         for name in self._trained_on.copy():
             for declared, file in self._where.get(name, ()):
                 declared.trained.add(file)
+        for name, first in list(self._handed_out.items()):
+            if first < self._last_trained:
+                for declared, file in self._where.get(name, ()):
+                    declared.consulted.add(file)
         for name, value in findings.tags(self).items():
             if self._recorded.get(name) != value:
                 self._recorded[name] = value

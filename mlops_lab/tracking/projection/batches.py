@@ -12,7 +12,7 @@ import msgspec
 from ...wire import Number
 from ..journal import segments
 from ..journal.segments import Line
-from ..model import LARGEST_STEP, Metric, Param, Position, Record, Tag
+from ..model import LARGEST_STEP, LONGEST_PARAM, LONGEST_TAG, Metric, Param, Position, Record, Tag
 
 if TYPE_CHECKING:
     from ...connection.rest import TrackingServer
@@ -23,9 +23,6 @@ PARAMS_PER_BATCH = 100
 TAGS_PER_BATCH = 100
 SMALLEST = 500
 """Bytes of the batches that a server without an answer is asked to store in the end, a handful of points."""
-LONGEST_PARAM = 6000
-LONGEST_TAG = 8000
-"""Characters that MLflow stores of a value."""
 BYTES_PER_BATCH = 900_000
 """MLflow refuses a request of more than a million characters."""
 

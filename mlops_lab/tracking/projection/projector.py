@@ -19,8 +19,7 @@ from ..journal.ledger import Ledger
 from ..journal.segments import Line
 from ..model import Artifact, End, Input, Position, Record, Resume, Staged, Start, Tag
 from .batches import Batch, Entry, Grouped
-from .birth import Birth
-from .birth import origin_of as origin_of
+from .birth import Birth, origin_of
 from .refusals import Refusals, Target, TooLarge, Verdict, not_the_server, unless_broken
 from .uploads import Uploads, tell_thinned
 

@@ -209,5 +209,5 @@ def readable(size: int) -> str:
 
 
 def _short(value: str) -> str:
-    line = value.replace("\n", " ")
+    line = "".join(sign if sign.isprintable() else " " for sign in value)  # nothing that steers a terminal
     return line if len(line) <= 120 else f"{line[:120]}… ({len(value):,} characters)"

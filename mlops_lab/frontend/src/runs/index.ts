@@ -23,6 +23,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const model = new RunsModel(lab);
     const waiting = new WaitingModel(lab);
     waiting.sent.subscribe(() => void model.refresh());
+    // Whenever a run may have appeared on the server, one may have been left here.
+    model.loading.subscribe(() => !model.loading.value && void waiting.refresh());
     const Section = lazy(() => import('./section'));
     lab.addSection({
       id: 'runs',

@@ -2,8 +2,8 @@
 
 A file counts where its object holds weights (a module, a state dict, an optimizer's state); tensors of images, such as
 the ones that MONAI's persistent datasets save, never do. It is kept as it was right after it was written, before it
-may be written over, at about 0.1 ms for the thread that saves (:mod:`...journal.snapshots` says how, and
-what happens in the background). Of each name the last one stays and the best one so far; names that differ only in
+may be written over, at a fraction of a millisecond for the thread that saves, a few for 100 MB
+(``tests/benchmarks/bench_checkpoints.py``; :mod:`...journal.snapshots` says how, and what happens in the background). Of each name the last one stays and the best one so far; names that differ only in
 their numbers (``epoch_01.pt``, ``epoch_02.pt``) count as one, unless one of them is written more than once. The best
 is told by the first validation metric that the run sees, or left to the user where a name says ``best``. So a run
 keeps two or three files, and :data:`MOST_NAMES` names at most. Files above :data:`LARGEST` and buffers are left out.
@@ -18,7 +18,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -86,11 +86,12 @@ class Checkpoints:
         self._times: dict[Path, int] = {}
         _shelves.append(self.shelf)
         run.at_end(self.finish)
-        observe = getattr(run, "observe", None)
-        self._told = observe is not None
-        """Are we told of every point? Else a metric is taken for measured when a file is saved."""
-        if observe is not None:
-            observe(self.measured)
+        # What was measured before the first file was saved is taken for its score, unless a verdict follows.
+        self._guessing = True
+        for name, value in run.metrics.items():
+            if self._judge.heeds(name):
+                self._judge.note(name, value, _trained(run))
+        run.observe(self.measured)
 
     def saved(self, path: Path) -> None:
         """Keep what was just written to `path`, and give up what it supersedes."""
@@ -103,15 +104,17 @@ class Checkpoints:
             snapshot = self.shelf.take(path)
             if snapshot is None:
                 return
-            metrics, trained = self._run.progress().metrics, _trained(self._run)
+            trained = _trained(self._run)
             snapshot.facts = {
                 "time": int(time.time() * 1000),
                 "step": trained or None,
                 "epoch": self._run.facts.get("epoch"),
-                "metrics": {name: wire.to_number(value) for name, value in metrics.items()},
+                "metrics": {name: wire.to_number(value) for name, value in list(self._run.metrics.items())},
                 "trained": trained,
-                "score": self._judge.score({} if self._told else metrics, trained),
+                "score": self._judge.score(trained),
+                "guessed": self._guessing,
             }
+            self._guessing = False
             self._kept.append(snapshot)
             self._choose()
 
@@ -123,9 +126,10 @@ class Checkpoints:
             trained = _trained(self._run)
             if not self._judge.note(name, value, trained):
                 return
-            meant = [item for item in self._kept if item.facts["trained"] == trained and item.facts["score"] is None]
+            same = [item for item in self._kept if item.facts["trained"] == trained]
+            meant = [item for item in same if item.facts["score"] is None or item.facts["guessed"]]
             for snapshot in meant:
-                snapshot.facts["score"] = value
+                snapshot.facts.update(score=value, guessed=False)
             if meant:
                 self._choose()
 
@@ -218,11 +222,8 @@ class Judge:
             self._value, self._trained = value, trained
         return name == self.metric
 
-    def score(self, metrics: Mapping[str, float], trained: int) -> float | None:
+    def score(self, trained: int) -> float | None:
         """Give the value that holds for the weights of now; None where they were not measured yet."""
-        for name, value in metrics.items():
-            if self.heeds(name) and (name != self.metric or value != self._value):
-                self.note(name, value, trained)
         return self._value if self._trained == trained else None
 
     def best(self, snapshots: list[Snapshot]) -> Snapshot | None:

@@ -11,6 +11,7 @@ import io
 import math
 import sys
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,13 @@ MOST_CASES = 100_000
 """Rows of one aggregation; one of more is no list of cases."""
 PATIENCE = 10.0
 """Seconds at the end of a run for images that have not been hashed yet."""
+
+_COUNTS = {
+    "ConfusionMatrixMetric": ("tp", "fp", "tn", "fn"),
+    "FBetaScore": ("tp", "fp", "tn", "fn"),
+    "PanopticQualityMetric": ("tp", "fp", "fn", "iou_sum"),
+}
+"""What the metrics gather that count, per case and class."""
 
 
 @dataclass
@@ -153,8 +161,8 @@ class Cases:
         known = hashes.tell(files, PATIENCE)
         if len(known) < len(files):
             run.notice(
-                f"{len(files) - len(known)} of {len(files)} images were gone or could not be read in time; their cases "
-                "are numbered in cases/ and cannot be compared with those of other runs."
+                f"{len(files) - len(known)} of {len(files)} images could not be read in time, or were gone; their "
+                "cases are numbered in cases/ and cannot be compared with those of other runs."
             )
         used: set[str] = set()
         for table in tables:
@@ -196,11 +204,20 @@ def rows_of(metric: Any, labels: Labels, parts: list[str] | None) -> tuple[list[
     tables = [_matrix(metric, position) for position in range(len(buffers))]
     if any(table is None or len(table) != len(tables[0]) for table in tables):
         return None
-    if len(tables) == 1 and tables[0].ndim == 3 and tables[0].shape[2] == 4 and parts:
-        return _confusion(tables[0], metric.metric_name, parts, labels)
+    kind = next((cls.__name__ for cls in type(metric).__mro__ if cls.__name__ in _COUNTS), "")
+    if kind and len(tables) == 1 and tables[0].ndim == 3 and tables[0].shape[2] == len(_COUNTS[kind]):
+        if kind == "ConfusionMatrixMetric" and parts:
+            return _confusion(tables[0], metric.metric_name, parts, labels)
+        return _side_by_side(tables[0].unbind(2), _COUNTS[kind], labels)
     # What scores and ranks (AUC) gathers predictions and labels, which are kept as they were given.
     names = [""] if len(tables) == 1 else ["prediction", "label"] if len(tables) == 2 else []
-    names = names or [f"value_{number}" for number in range(1, len(tables) + 1)]
+    return _side_by_side(tables, names or [f"value_{number}" for number in range(1, len(tables) + 1)], labels)
+
+
+def _side_by_side(
+    tables: Sequence[Any], names: Sequence[str], labels: Labels
+) -> tuple[list[str], list[list[float]]] | None:
+    """Put the values of several tables [rows, ...] side by side; `names` tells their columns apart."""
     flat = [table.flatten(1) for table in tables]
     if not 0 < sum(table.shape[1] for table in flat) <= MOST_CLASSES:
         return None

@@ -52,7 +52,7 @@ def install(module: Any, patches: Patches) -> None:
                 value = original(self, *args, **kwargs)
             finally:
                 _inside.aggregate = False
-            _record(self, value)
+            _record(self, value, str(args[0] if args else kwargs.get("reduction") or getattr(self, "reduction", "")))
             return value
 
         watched._mlops_lab_hook = True  # type: ignore[attr-defined]
@@ -160,7 +160,7 @@ def describe(run: Run, name: str, metric: Any, handler: Any = None) -> None:
             run.note_param(f"{name}.{argument}", str(value)[:LONGEST_VALUE])
 
 
-def _record(metric: Any, value: Any) -> None:
+def _record(metric: Any, value: Any, reduction: str) -> None:
     run = runs.current
     if run is None:
         return
@@ -186,7 +186,8 @@ def _record(metric: Any, value: Any) -> None:
         name = run.book("metrics", _Book).name(metric, callers_name(metric))
         describe(run, name, metric)
         for series, number in numbers(name, value, names, labels).items():
-            run.log_metric(series, number)
+            if name == series or "channel" not in reduction:  # over the channels: one value per case, not per class
+                run.log_metric(series, number)
         _keep(run, metric, name, labels, names)
     except Exception:
         run.notice(f"The metric {type(metric).__name__} gave something that is not recorded.")

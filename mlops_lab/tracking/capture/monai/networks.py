@@ -117,10 +117,11 @@ class _Book:
         network = _inner(network)
         seen = arguments(network)
         passed = held(network) if seen is None else seen
-        told: dict[str, Any] = {
-            "": class_name(network),
-            **{f".{argument}": _short(value) for argument, value in passed.items()},
-        }
+        told: dict[str, Any] = {"": class_name(network)}
+        told.update((f".{argument}", _short(value)) for argument, value in passed.items())
+        for part in passed.keys() & network._modules.keys():  # a detector around a network
+            for argument, value in (arguments(network._modules[part]) or {}).items():
+                told[f".{part}.{argument}"] = _short(value)
         told[".parameters"] = trainable(network)
         for before, known in self._told:
             other = known()

@@ -65,7 +65,7 @@ def trained(loops: Loops, thread: Thread, frame: FrameType) -> None:
     if not book.names:
         book.whole = _whole(frame)
     book.names[thread.key] = info.name
-    for series in loops.series.values():
+    for series in loops.series.by_name.values():
         if series.thread == thread.key:
             series.begin()
     info.shown = True
@@ -111,7 +111,7 @@ def _over(info: LoaderInfo, cut: bool) -> None:
         return
     run = info.run
     run.log_metric("epoch", number, thread.last.step if thread.last is not None else number)
-    for series in list(loops.series.values()):
+    for series in list(loops.series.by_name.values()):
         mean: Any = series.mean.value() if series.thread == thread.key else None
         if callable(mean):
             run.log_deferred(f"{series.name}_epoch", mean)

@@ -29,6 +29,8 @@ _SHELLS = (
     "runpy",
     "pluggy",
 )
+_TRAINERS = ("lightning.", "lightning_fabric.", "pytorch_lightning.")
+"""Packages whose variables are called as no user has called anything (``closure_loss``)."""
 _OPTIMIZED = 1
 """Flag of code whose variables are not kept in a dictionary: that of functions."""
 _HAS_PROXIES = sys.version_info >= (3, 13)
@@ -70,6 +72,11 @@ def callers(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def authors(frame: FrameType | None) -> Iterator[FrameType]:
+    """Give the frames of :func:`callers` whose variables somebody has named for this training."""
+    return (caller for caller in callers(frame) if not str(caller.f_globals.get("__name__", "")).startswith(_TRAINERS))
+
+
 def variables(frame: FrameType) -> dict[str, Any]:
     """Give the variables of `frame` by name."""
     found = frame.f_locals
@@ -88,7 +95,7 @@ def names_of(thing: Any, frame: FrameType | None, latest: bool = False) -> Itera
     With `latest` what was assigned last comes first within one frame.
     """
     seen: set[int] = set()
-    for caller in callers(frame):
+    for caller in authors(frame):
         held = variables(caller)
         scopes = [held]
         own = inside(held.get("self"))

@@ -10,22 +10,19 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from itertools import count
 from time import perf_counter
 from types import CodeType, FrameType
 from typing import Any
 
 from ...run import Run
-from . import epochs, loaders, losses, seeds
+from . import epochs, loaders, seeds
 from .arriving import Value, is_captured, total, value_of
 from .frames import Reachable, names_of, place
 from .optimizers import Member, Optimizers
 from .parts import Part
-from .series import Series
+from .series import AllSeries
 from .sites import Pending, Site, Thread, explains, function_names, kinds, new_site
-from .words import class_words, free, loss_words, shared
-
-LOSS = "train_loss"
+from .words import loss_words
 
 _MOST_SITES = 256
 """Places of one thread that are told apart."""
@@ -48,7 +45,7 @@ class Loops:
 
     def __init__(self, run: Run, torch: Any, hook_loss: Callable[[type], bool]) -> None:
         self.run = run
-        self.series: dict[str, Series] = {}
+        self.series = AllSeries(run)
         self.optimizers = Optimizers(run, torch)
         self.passes = loaders.passes(run)
         self._torch = torch
@@ -74,12 +71,21 @@ class Loops:
             found = self._threads[key] = Thread(key)
         return found
 
-    def back_propagated(self, scalars: list[Any], held: list[Any], frame: FrameType) -> None:
+    def back_propagated(self, scalars: list[Any], held: list[Any], frame: FrameType, trains: bool = False) -> None:
         """Take note of a backward call at `frame`, of the sum of `scalars`.
 
-        `held` are the tensors that the user's variables may hold: the same, or what a GradScaler scaled.
+        Parameters
+        ----------
+        scalars
+            Tensors of one element.
+        held
+            The tensors that the user's variables may hold: the same, or what a GradScaler scaled.
+        frame
+            The code that called.
+        trains
+            Gradients of parameters were asked for, and of nothing else.
         """
-        if scalars[0].device.type != "cpu" and is_captured(self._torch, scalars[0]):
+        if not scalars[0].is_cpu and is_captured(self._torch, scalars[0]):
             self.run.notice("Steps that are replayed as a CUDA graph are not seen; their losses are not recorded.")
             return
         thread = self.thread()
@@ -87,6 +93,8 @@ class Loops:
         if thread.evaluated and thread.evaluated == self._step_around(frame):
             return  # a line search tries out what is no step
         site = self._site(thread, held, frame)
+        if site.aside and trains:
+            site.aside = False
         if site.aside and not site.known:
             return
         torch = self._torch
@@ -94,7 +102,7 @@ class Loops:
         if len(scalars) > 1:
             value = total([value_of(torch, scalar) for scalar in scalars])
         else:
-            value = loss.item() if loss.device.type == "cpu" else value_of(torch, loss)
+            value = loss.item() if loss.is_cpu else value_of(torch, loss)
         if thread.passes != self.passes.changes:
             epochs.trained(self, thread, frame)
             thread.passes = self.passes.changes
@@ -104,24 +112,7 @@ class Loops:
             for other in list(thread.pending) if site.closure else ():
                 if other.dropped():
                     del thread.pending[other]  # the closure was called to see its value; now the step calls it
-        pending = thread.pending.get(site)
-        if pending is None:
-            pending = Pending()
-            for other, waiting in thread.pending.items():
-                if other.reach == site.reach and other.dropped():
-                    # To look around from (SAM, whose step is for the first loss), or to attack an image with.
-                    (pending if other.moved() else waiting).spare = True
-            thread.pending[site] = pending
-        elif site.aside and not site.consumed and (site.dropped() or len(pending.values) >= site.limit):
-            pending = thread.pending[site] = Pending()
-        elif site.renewed():
-            site.consumed = True
-            self._write(thread, self._alike(thread, site))
-            pending = thread.pending[site] = Pending()
-        elif len(pending.values) >= site.limit and not site.consumed:
-            self._write_each(thread, site)
-            site.direct = True
-            pending = thread.pending[site] = Pending()
+        pending = self._pending(thread, site)
         site.remember()
         thread.site = site
         pending.values.append(value)
@@ -187,7 +178,7 @@ class Loops:
             for site in thread.sites.values():
                 site.unsure = False
                 if site.series is not None and not site.series.described:
-                    self._describe(site.series, [site])
+                    self.series.describe(site.series, [site])
         loaders.finish(self.run)
         self._threads.clear()
 
@@ -211,6 +202,28 @@ class Loops:
         elif thread.calls.fresh and loss.grad_fn is not None:
             self._place_parts(thread, site, loss, frame, None)
         return site
+
+    def _pending(self, thread: Thread, site: Site) -> Pending:
+        """Give what waits for a step at `site`, after writing what none will come for any more."""
+        pending = thread.pending.get(site)
+        if pending is None:
+            pending = Pending()
+            for other, waiting in thread.pending.items():
+                if other.reach == site.reach and other.dropped():
+                    # To look around from (SAM, whose step is for the first loss), or to attack an image with.
+                    (pending if other.moved() else waiting).spare = True
+        elif site.aside and not site.consumed and (site.dropped() or len(pending.values) >= site.limit):
+            pending = Pending()
+        elif site.renewed():
+            site.consumed = True
+            self._write(thread, self._alike(thread, site))
+            pending = Pending()
+        elif len(pending.values) >= site.limit and not site.consumed:
+            self._write_each(thread, site)
+            site.direct = True
+            pending = Pending()
+        thread.pending[site] = pending
+        return pending
 
     def _survey(self, thread: Thread, site: Site, loss: Any, frame: FrameType) -> None:
         reachable = Reachable(frame, self._kind_of)
@@ -314,7 +327,11 @@ class Loops:
             # loss_g depends on the discriminator as well; but when it is loss_d's turn, it waits for its own.
             narrower = [site.reach for site in mine if site.reach]
             mine = [site for site in mine if not any(other < site.reach for other in narrower)]
-        return mine
+        used = [site for site in mine if not thread.pending[site].spare]
+        for site in mine if used else ():
+            if site not in used:
+                del thread.pending[site]
+        return used or mine
 
     def _alike(self, thread: Thread, site: Site) -> list[Site]:
         """Give the pending places whose losses go the same way as those from `site`."""
@@ -333,76 +350,14 @@ class Loops:
 
     def _write(self, thread: Thread, sites: list[Site], member: Member | None = None) -> None:
         """Write one point of what these places have back-propagated."""
-        series = self._series_of(thread, sites, member)
+        series = self.series.of(thread, sites, member)
         values: list[Value] = []
         found = [(site, thread.pending.pop(site)) for site in sites]
-        if member is not None and not all(pending.spare for _, pending in found):
-            found = [(site, pending) for site, pending in found if not pending.spare]
         for _, pending in found:
             values += pending.values
         thread.last = series
         series.log(total(values))
         if not series.described:
-            self._describe(series, sites)
+            self.series.describe(series, sites)
         for _, pending in found:
-            self._write_parts(series, pending)
-
-    def _write_parts(self, series: Series, pending: Pending) -> None:
-        for part, values in (pending.parts or {}).items():
-            if part.series is None:
-                words = part.words()
-                stem = f"{LOSS}_{'_'.join(words)}" if words else f"{series.name}_{'_'.join(class_words(part.name))}"
-                part.series = self._add(free(stem, self.series), series.thread)
-            part.series.log(total(values, divisor=len(values)), series.step)
-
-    def _series_of(self, thread: Thread, sites: list[Site], member: Member | None) -> Series:
-        series: Series | None = next((site.series for site in sites if site.series is not None), None)
-        if series is None and member is not None:
-            series = member.series
-        if series is None:
-            series = self._new_series(thread, sites, member)
-        for site in sites:
-            if site.series is None:
-                site.series = series
-        if member is not None:
-            member.series = series
-            series.member = member
-        return series
-
-    def _new_series(self, thread: Thread, sites: list[Site], member: Member | None) -> Series:
-        words: list[str] = []
-        if any(site.several for site in sites):
-            words = shared(site.words for site in sites if site.words)
-            # The first loss, if several optimizers share it, needs nothing to set it apart.
-            if not words and (self.series or any(len(site.reach) < 2 for site in sites)):
-                words = [member.suffix] if member is not None and member.suffix else []
-        stem = "_".join([LOSS, *words])
-        for number in count(1):
-            name = stem if number == 1 else f"{stem}_{number}"
-            known = self.series.get(name)
-            if known is None:
-                break
-            owner = known.member.optimizer() if known.member is not None else None
-            mine = known.thread == thread.key or known.thread not in map(_key, threading.enumerate())
-            if mine and (not words or owner is None):
-                known.thread = thread.key
-                return known
-        return self._add(name, thread.key)
-
-    def _add(self, name: str, thread: int) -> Series:
-        self.series[name] = series = Series(self.run, name, thread)
-        return series
-
-    def _describe(self, series: Series, sites: list[Site]) -> None:
-        if series.step == 1 and any(site.unsure for site in sites):
-            return
-        series.described = True
-        parts = list(dict.fromkeys(part for site in sites for part in site.parts))
-        functions = list(dict.fromkeys(name for site in sites for name in site.functions))
-        suffix = series.name.removeprefix(LOSS)
-        first = all(not other.described for other in self.series.values() if other is not series)
-        losses.describe(self.run, "loss_function" if first else f"loss_function{suffix}", parts, functions)
-
-
-def _key(thread: threading.Thread) -> int | None:
-    return thread.ident
+            self.series.log_parts(series, pending.parts)

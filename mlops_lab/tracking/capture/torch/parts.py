@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from .arriving import Value, total, value_of
-from .frames import callers, inside, variables
+from .frames import authors, inside, variables
 from .words import loss_words
 
 _SUM = re.compile(
@@ -191,8 +191,10 @@ class Part:
             scope = inside(variables(frame).get("self"))
         else:
             scope = frame.f_globals if frame.f_code.co_name == "<module>" else variables(frame)
-        value = scope.get(self.holder)
-        return value.get(self.variable) if self.holder != self.variable and isinstance(value, dict) else value
+        value: Any = scope.get(self.holder)
+        if self.holder == self.variable:
+            return value
+        return dict.get(value, self.variable) if issubclass(type(value), dict) else None
 
 
 class Found:
@@ -253,7 +255,7 @@ def scalars(frame: FrameType | None) -> dict[Any, list[Part]]:
     The nearest frame comes first, and in it what was assigned last: ``loss_g = recons_loss`` is called loss_g.
     """
     found: dict[Any, list[Part]] = {}
-    for caller in list(callers(frame))[:3]:
+    for caller in list(authors(frame))[:3]:
         held = variables(caller)
         for scope, attribute in ((held, False), (inside(held.get("self")), True)):
             for holder, name, value in _named(scope):
@@ -271,8 +273,9 @@ def _named(scope: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for name, value in reversed(held):
         yield name, name, value
     for name, value in reversed(held):
-        if issubclass(type(value), dict) and value is not scope and len(value) <= _MOST_ENTRIES:
-            for key, item in list(value.items()):
+        # Asked of the type, as everywhere: no code of a class of the user's own is run for this.
+        if issubclass(type(value), dict) and value is not scope and dict.__len__(value) <= _MOST_ENTRIES:
+            for key, item in list(dict.items(value)):
                 if isinstance(key, str) and key != name:
                     yield name, key, item
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
+from ..naming import snake_case
 from .arriving import Value
 from .frames import Reachable, callers, codes, names_of
 from .loaders import LoaderInfo
@@ -21,7 +22,7 @@ from .losses import Calls, is_loss_class
 from .optimizers import Member
 from .parts import Part
 from .series import Series
-from .words import loss_words, snake_case
+from .words import loss_words
 
 UNSEEN = 8
 """Backward calls that wait for a step where no optimizer of PyTorch is in reach; then each is a step of its own."""

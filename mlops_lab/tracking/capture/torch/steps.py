@@ -139,7 +139,7 @@ class _Doors:
             trains = bool(asked) and all(isinstance(item, torch.nn.Parameter) for item in _values(asked))
             creates = kwargs.get("create_graph", args[1] if len(args) > 1 else False)
             if trains and not creates and not getattr(inside, "backward", False) and _is_loss_gradient(grad_outputs):
-                note(outputs, sys._getframe(1))
+                note(outputs, sys._getframe(1), trains=True)
             return autograd_grad(outputs, inputs, grad_outputs, *args, **kwargs)
 
         for watched in (watched_tensor_backward, watched_autograd_backward, watched_autograd_grad):
@@ -228,7 +228,7 @@ class _Doors:
         if run is not None:
             self._quietly(self.loops(run).failed)
 
-    def _back_propagated(self, loss: Any, frame: FrameType) -> None:
+    def _back_propagated(self, loss: Any, frame: FrameType, trains: bool = False) -> None:
         run = runs.current
         # A backward within a backward (reentrant checkpoints) is a part of one that has been recorded.
         if run is None or self._task() != -1:
@@ -237,16 +237,16 @@ class _Doors:
             if type(loss) is self._tensor and not self._scaling.used:
                 if loss.numel() == 1:
                     held = [loss]
-                    self.loops(run).back_propagated(held, held, frame)
+                    self.loops(run).back_propagated(held, held, frame, trains)
             else:
                 with self._plain():
-                    self._record(run, [loss] if isinstance(loss, self._torch.Tensor) else list(loss), frame)
+                    self._record(run, [loss] if isinstance(loss, self._torch.Tensor) else list(loss), frame, trains)
         except Unknown:
             run.notice(_UNKNOWN_SCALE)
         except Exception:
             run.notice("The training loss could not be read from this kind of tensor.")
 
-    def _record(self, run: Run, held: list[Any], frame: FrameType) -> None:
+    def _record(self, run: Run, held: list[Any], frame: FrameType, trains: bool) -> None:
         for loss in held:
             if not isinstance(loss, self._torch.Tensor) or loss.numel() != 1:
                 return
@@ -254,7 +254,7 @@ class _Doors:
             return
         scaling = self._scaling
         scalars = [scaling.undone(loss) for loss in held] if scaling.used else held
-        self.loops(run).back_propagated(scalars, held, frame)
+        self.loops(run).back_propagated(scalars, held, frame, trains)
 
     def _called(self, module: Any, output: Any, frame: FrameType) -> None:
         run = runs.current
