@@ -27,6 +27,10 @@ test: $(STAMPS)/test $(STAMPS)/frontend lint ## Install what the tests need and 
 	@echo "== Tests: unit, server, notebook and browser, with real servers and a real Chromium"
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
+.PHONY: faults
+faults: $(STAMPS)/test ## Kill 50 kernels at random moments, and every other fault: servers, disks, clocks
+	@MLOPS_LAB_KERNELS=50 $(BIN)/python -m pytest tests/faults
+
 .PHONY: lint
 lint: $(STAMPS)/test $(STAMPS)/frontend ## Check style, types and import rules, Python and TypeScript
 	@echo "== Style, types and import rules"

@@ -601,3 +601,42 @@ def test_a_broken_file_of_any_kind_never_raises(guard: Guard, folder: Path) -> N
         if verdict.outcome == "replace":
             verdict.save(folder / "copy")
             assert (folder / "copy").read_bytes() == verdict.read()
+
+
+def spreadsheet(rows: list[list[str | int]]) -> bytes:
+    """Write a workbook as spreadsheet programs do: texts in one part, their places in another."""
+    texts = [cell for row in rows for cell in row if isinstance(cell, str)]
+    items = "".join(f"<si><t>{text}</t></si>" for text in texts)
+    lines = []
+    for number, row in enumerate(rows, start=1):
+        cells = "".join(
+            f'<c r="{column}{number}" t="s"><v>{texts.index(cell)}</v></c>'
+            if isinstance(cell, str)
+            else f'<c r="{column}{number}"><v>{cell}</v></c>'
+            for column, cell in zip("ABCDEF", row, strict=False)
+        )
+        lines.append(f'<row r="{number}">{cells}</row>')
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/sharedStrings.xml", f"<sst>{items}</sst>")
+        archive.writestr("xl/worksheets/sheet1.xml", f"<worksheet><sheetData>{''.join(lines)}</sheetData></worksheet>")
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("rows", "outcome"),
+    [
+        ([["patient", "dice"], ["Quorx Xan", 1]], "block"),
+        ([["MRN", "dice"], [4471234, 1]], "block"),
+        ([["patient", "dice"], ["sub-001", 1], ["sub-002", 1]], "pass"),
+        ([["class", "dice"], ["Left Kidney", 1]], "pass"),
+        ([["case", "comment"], [1, "asked by Peter Hansen"]], "replace"),
+    ],
+)
+def test_a_spreadsheet_is_recorded_unless_a_column_identifies_persons(
+    guard: Guard, folder: Path, rows: list[list[str | int]], outcome: str
+) -> None:
+    verdict = look(guard, folder, spreadsheet(rows), "results.xlsx")
+    assert verdict.outcome == outcome
+    assert ("CSV" in verdict.reason) == (outcome == "block")

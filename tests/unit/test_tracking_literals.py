@@ -59,6 +59,30 @@ def test_assignments_inside_functions_and_branches_are_no_settings() -> None:
     assert literals("def f():\n    a = 1\nif True:\n    b = 2\n") == {}
 
 
+def test_what_the_cell_computes_is_no_setting_although_it_begins_with_a_literal() -> None:
+    source = """
+max_epochs = 4
+lr = 0.1
+def schedule(epoch):
+    lr = 0.1 / epoch
+    return lr
+best_metric = -1
+epoch_loss_values = []
+curve = [0.0]
+global_step, best = 0, 0.0
+epoch = 0
+for epoch in range(max_epochs):
+    step = 0
+    if epoch > best_metric:
+        best_metric = epoch
+    curve.append(epoch)
+    global_step += 1
+while global_step < 4:
+    global_step, best = train(global_step, best)
+"""
+    assert literals(source) == {"max_epochs": "4", "lr": "0.1"}
+
+
 def test_magics_and_broken_cells_do_no_harm() -> None:
     assert literals("%matplotlib inline\n!ls\nlr = 0.1") == {"lr": "0.1"}
     assert literals("this is no python") == {}

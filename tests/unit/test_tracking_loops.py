@@ -550,12 +550,16 @@ def test_who_looks_at_batches_is_told_which_one_it_is() -> None:
 
 def test_trainings_in_threads_of_one_block_do_not_mix() -> None:
     told: dict[int, list[float]] = {}
-    ready = threading.Barrier(2)
+    both_under_way = threading.Barrier(2)
+
+    def met(batches: Any) -> Iterator[Any]:
+        for number, batch in enumerate(batches):
+            if number == 1:
+                both_under_way.wait()
+            yield batch
 
     def train(fold: int) -> None:
-        ready.wait()
-        told[fold] = train_on(DataLoader(samples(20), batch_size=2))
-        ready.wait()
+        told[fold] = train_on(met(DataLoader(samples(20), batch_size=2)))
 
     with block() as run:
         threads = [threading.Thread(target=train, args=(fold,)) for fold in range(2)]

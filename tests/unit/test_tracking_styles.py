@@ -207,6 +207,23 @@ def test_the_attack_of_an_adversarial_training_is_no_part_of_its_loss() -> None:
     assert values(run, "train_loss") == told
 
 
+def test_gradients_of_two_tasks_that_are_put_together_by_hand_are_one_point() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    told = []
+    with block() as run:
+        for _ in range(3):
+            outputs = model(batch()[0])
+            first, second = outputs.square().mean(), outputs.abs().mean()
+            gradients = torch.autograd.grad(first, list(model.parameters()), retain_graph=True)
+            others = torch.autograd.grad(second, list(model.parameters()))
+            for p, one, other in zip(model.parameters(), gradients, others, strict=True):
+                p.grad = one + other
+            optimizer.step()
+            told.append(first.item() + second.item())
+    assert values(run, "train_loss") == told
+
+
 def test_heat_maps_are_no_training() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     head = nn.Linear(3, 2)

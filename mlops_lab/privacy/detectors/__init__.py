@@ -43,6 +43,7 @@ _WORDS = listed(
 _MARKS = re.compile(
     r"@|~[a-z]|\^|\\\\|\(at\)|\[at\]|(?<![.\d])\d{3}[ .\-]?\d{3}[ .\-]?\d{4}(?!\d)|\+[1-9]"
     r"|(?<![\d.])\(?0\d{2,4}\)?[ \-]?\d{2}"
+    r"|[^\W\d_],? ?\(?\d{1,3} ?(?:[mf]\b|y/?o\b|years? old|yrs?\b)"
     r"|\[dot\]|\(dot\)|nhs[^a-z]{0,8}\d|\d{3}(?:/|_|  )\d{3}(?:/|_|  )\d{4}|(?<!\d)0[1-9]([ .])\d\d\1\d\d"
     r"|\d\)[ ]?\d|\d(?:\.\d+){6}|\|[0-9a-f]{4}|,[ ]?[0-9a-f]{4}[\) :=]|0x[0-9a-f]|[\"'][0-9a-f]{8}[\"']"
     r"|[\"'xg]00[0-9a-f]{2}[^\w]?e?"
@@ -115,6 +116,7 @@ class Detectors:
             and not _MARKS.search(low)
             and not (_DATED.search(low) and _OF_A_PERSON.search(low))
             and FORENAMES.isdisjoint(words)
+            and not bare_names.may_hold(text)
             and not folders.may_hold(low, set(words))
             and not people.may_be_quoted(text)
             and not national.may_hold(text, low)

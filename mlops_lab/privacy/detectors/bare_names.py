@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ..model import Hit, Kind
 from .forenames import FORENAMES
 from .reading import Reading, Word
-from .vocabulary import PARTICLES, is_thing, may_be_name
+from .vocabulary import AMBIGUOUS, PARTICLES, is_thing, may_be_name
 
 _MOST = 16
 """Words on either side of a forename that may belong to the name."""
@@ -22,11 +22,15 @@ _AUTHOR = re.compile(
     r"[^\n]{0,80}$"
 )
 _ET_AL = re.compile(r"[ ,]{0,2}(?:et al|and colleagues|\(\d{4}\)|\d{4}\b)")
+_CAMEL = re.compile(r"(?<![^\W\d_])([A-Z][a-zà-ÿ]{2,14})([A-Z][a-zà-ÿ]{2,14})(?![^\W\d_]|\()")
+_QUOTES = frozenset("\"'/\\")
 _WHOLE_KINDS = frozenset({"param", "tag", "name"})
 
 
 def find(reading: Reading) -> Iterator[Hit]:
     """Find a forename and what of a name stands beside it."""
+    for span in _glued(reading.text):
+        yield Hit(*span, Kind.NAME, "<name>", 5)
     if FORENAMES.isdisjoint(reading.vocabulary):
         return
     words, reached = reading.words, -1
@@ -43,7 +47,30 @@ def find(reading: Reading) -> Iterator[Hit]:
         ):
             continue
         reached = stop
-        yield Hit(start, stop, Kind.NAME, "<name>", 5)
+        yield from _parts(reading, words[first : last + 1])
+
+
+def _parts(reading: Reading, run: list[Word]) -> Iterator[Hit]:
+    """Give the parts of a name; a comma with no space behind it may be the border of two cells of a table."""
+    start = run[0].start
+    for before, after in zip(run, run[1:], strict=False):
+        if reading.text[before.stop : after.start] == ",":
+            yield Hit(start, before.stop, Kind.NAME, "<name>", 5)
+            start = after.start
+    yield Hit(start, run[-1].stop, Kind.NAME, "<name>", 5)
+
+
+def may_hold(text: str) -> bool:
+    """Tell cheaply whether two parts of a name may be written as one word."""
+    return any(True for _ in _glued(text))
+
+
+def _glued(text: str) -> Iterator[tuple[int, int]]:
+    """Find ``SmithJohn``: two words with capitals, one of them a forename."""
+    for found in _CAMEL.finditer(text):
+        one, other = found[1], found[2]
+        if {one.lower(), other.lower()} & FORENAMES and may_be_name(one) and may_be_name(other):
+            yield found.span()
 
 
 def _is_name(reading: Reading, run: list[Word], forename: int, small: bool) -> bool:
@@ -63,7 +90,12 @@ def _capital(reading: Reading, words: list[Word], at: int) -> tuple[int, int]:
 
     def fits(word: Word) -> bool:
         written = text[word.start : word.stop]
-        return may_be_name(written) or word.low in PARTICLES or (len(written) == 1 and written.isupper())
+        return (
+            may_be_name(written)
+            or word.low in PARTICLES
+            or (word.low in AMBIGUOUS and written[0].isupper())
+            or (len(written) == 1 and written.isupper())
+        )
 
     first = last = at
     while last + 1 < len(words) and last - at < _MOST and fits(words[last + 1]):
@@ -96,8 +128,6 @@ def _small(reading: Reading, words: list[Word], at: int) -> tuple[int, int]:
         and re.fullmatch(r"[^\W\d_]+(?: [^\W\d_]+){1,2}", stripped)
     ):
         return (0, len(words) - 1) if not any(is_thing(word.low) for word in words) else (at, at)
-    if reading.code:
-        return at, at
 
     def fits(word: Word) -> bool:
         return word.low.isalpha() and len(word.low) > 2 and text[word.start].islower() and not is_thing(word.low)
@@ -107,4 +137,8 @@ def _small(reading: Reading, words: list[Word], at: int) -> tuple[int, int]:
         last += text[words[last].stop : words[last + 1].start] in _SMALL_JOINTS
     if first == last and first > 0 and fits(words[first - 1]):
         first -= text[words[first - 1].stop : words[first].start] in _SMALL_JOINTS
+    if reading.code and not (
+        _QUOTES & {text[max(0, words[first].start - 1)], text[words[last].stop : words[last].stop + 1]}
+    ):
+        return at, at  # the name of a variable
     return first, last

@@ -14,7 +14,7 @@ from ..model import Hit, Kind
 from . import calendar
 from .forenames import FORENAMES
 from .reading import Reading, listed
-from .vocabulary import PARTICLES, is_thing, may_be_name
+from .vocabulary import AMBIGUOUS, PARTICLES, is_thing, may_be_name
 
 _PIECE = re.compile(r"(?:[^\\/\n\r\t\"'`<>|:;=()\[\]{}*?]|(?<=[^\W\d_])['\u2019](?=[^\W\d_])){3,160}")
 _BY_SPACES = re.compile(r"[^\s,]+")
@@ -28,10 +28,11 @@ _OF_SUBJECTS = listed("subject subjects participant participants proband proband
 """Folders below which numbers are pseudonyms."""
 _BIRTH = re.compile(r"(?<!\d)(?:19\d\d|200\d|201[01])(?!\d)|(?<!\d)\d{4}(?:19\d\d|200\d|201[01])(?!\d)")
 _SHORT_DATE = re.compile(r"(?<!\d)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d)")
+_SIX = re.compile(r"\d{6}|(?<!\d)(?:19\d\d|200\d)(?!\d)")
 _LONG = 5
 _LONG_ALONE = 6
 _WORD = r"(?<![^\W\d_])[^\W\d_]{2,}"
-_TWO = rf"{_WORD}[_\-.,^+~]{{1,2}}[^\W\d_]{{2,}}"
+_TWO = rf"{_WORD}[_\-.,^+~]{{1,2}}[^\W\d_]"
 _APART = rf"{_WORD},?[ ][^\W\d_]{{2,}}"
 _ON = r"[^\s\\/:=;\"'(){}\[\]<>|]{0,60}"
 _ALONG = r"[^\\/\n:=\"<>|]{0,60}"
@@ -93,7 +94,10 @@ def _component(reading: Reading, start: int, stop: int, parent: str) -> Iterator
     found = False
     for run in _runs(reading.text, tokens):
         telling = [token for token in run if len(token.text) > 1 and token.text.lower() not in PARTICLES]
-        if _is_person(telling, part, numbered, below, len(tokens)):
+        initialed = len(telling) == 1 < len(run) and _SIX.search(part) is not None
+        if _is_person(telling, part, numbered, below, len(tokens)) or (
+            initialed and len(telling[0].text) > 2 and may_be_name(telling[0].text)
+        ):
             found = True
             yield Hit(run[0].start, run[-1].stop, Kind.NAME, "<name>", 5)
     if found:
@@ -108,14 +112,14 @@ def _component(reading: Reading, start: int, stop: int, parent: str) -> Iterator
 
 def _is_person(telling: list[_Token], part: str, numbered: bool, below: bool, count: int) -> bool:
     """Tell whether words of one part of a path are a person's name."""
-    if not telling or any(is_thing(token.text) for token in telling):
-        return False
     known = any(token.text.lower() in FORENAMES for token in telling)
+    if not telling or any(is_thing(word.text) and not (known and word.text.lower() in AMBIGUOUS) for word in telling):
+        return False
     if len(telling) == 1:
         single = telling[0].text
         alone = count <= 3 and len(single) > 3
         return below and alone and (may_be_name(single) or known)
-    capitals = all(may_be_name(token.text) for token in telling)
+    capitals = all(may_be_name(token.text) or token.text.lower() in AMBIGUOUS for token in telling)
     if below:
         return True
     return numbered and (capitals or known or (_BIRTH.search(part) is not None and len(telling) < 4))
@@ -136,7 +140,9 @@ def _runs(text: str, tokens: list[_Token]) -> Iterator[list[_Token]]:
     for number, token in enumerate(tokens):
         following = tokens[number + 1] if number + 1 < len(tokens) else None
         glued = token.joined or (following is not None and following.joined)
-        word = not token.text.isdigit() and not glued and not is_thing(token.text)
+        surname = token.text.lower() in AMBIGUOUS
+        initial = len(token.text) == 1 and token.text.isupper()
+        word = not token.text.isdigit() and not glued and (surname or initial or not is_thing(token.text))
         extension = text[token.start - 1 : token.start] == "." and len(token.text) < 5 and len(run) != 1
         joint = bool(run) and _JOINT.fullmatch(text, run[-1].stop, token.start) is not None
         if run and not (word and joint and not extension):

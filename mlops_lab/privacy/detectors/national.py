@@ -168,7 +168,7 @@ _MAY = re.compile(r"\d{6}|\d[ .\-]\d\d|\d{2} ?[A-Z]\b|[A-Z]{6}\d\d|[A-Z]{2}\d-[A
 _LABELLED = re.compile(
     r"(?<![a-z])(?:mrn|acc|accession|chart|hosp|hospital|patient|pat|pt|case)[ ]?#[ ]?:?[ ]?"
     r"(?P<hash>[a-z]{0,3}\d[\d\-]{3,})"
-    r"|(?<![a-z])(?:mrn|nhsno|hospno)(?P<glued>\d{4,})"
+    r"|(?<![a-z])(?:mrn|nhsno|hospno)[_\-]?(?P<glued>\d{4,})|(?<![a-z])(?:pat|patient|pt)[_\-]?(?P<number>\d{6,})(?![\d.])"
     r"|(?<![a-z])(?:ipp|nip|nhc|nir|insz|niss)[ .:#\u00b0]{1,3}(?P<french>\d{6,})"
 )
 _PID = re.compile(r"(?<![A-Za-z])PID[ :#=]{1,3}(?P<pid>[A-Z]{0,3}\d{6,})")

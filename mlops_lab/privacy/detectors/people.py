@@ -56,12 +56,16 @@ _NAMED = re.compile(
     rf"(?P<name>{_GIVEN},?(?: (?:{_PARTICLES}))? {_GIVEN}(?: {_GIVEN})?)"
 )
 _SINGLE = re.compile(
-    rf"(?<![^\W_])(?:Name|NAME|Nom|NOM|Nome|Naam|Nombre|Navn|Namn|Nazwisko)[\"']?[ ]?[:=][ ]?(?P<name>{_GIVEN})"
+    rf"(?<![^\W_])(?:Name|NAME|Nom|NOM|Nome|Naam|Nombre|Navn|Namn|Nazwisko)[\"']?[ ]?[:=][ ]?"
+    rf"[\"']?(?P<name>{_GIVEN})"
 )
 _INITIALED = re.compile(rf"(?<![\w.])(?:[A-Z]\.[ ]?){{1,2}}(?:(?:{_PARTICLES}) )?(?P<family>{_GIVEN})(?![\w(])")
 _QUOTED_COMMA = re.compile(rf"(?<=[\"'])(?P<name>(?:{_GIVEN} ){{0,2}}{_GIVEN}, ?{_GIVEN}(?: {_GIVEN}\.?)?)(?=[\"'])")
 _OF_A_PERSON = frozenset({Kind.DICOM, Kind.NHS_NUMBER, Kind.HOSPITAL_NUMBER, Kind.NATIONAL_NUMBER, Kind.DATE})
 _COMMA = re.compile(r"[\"'][^\W\d_][^\n\"']{1,40}, ?[^\W\d_][^\n\"']{0,30}[\"']")
+_AGED = re.compile(
+    rf"(?<![^\W_])(?P<name>{_GIVEN} (?:(?:{_PARTICLES}) )?{_GIVEN}),? ?\(?\d{{1,3}} ?(?:[MFmf]\b|y/?o\b|years? old|yrs?\b)"
+)
 _MOST_BESIDE = 2000
 
 
@@ -79,6 +83,9 @@ def find(reading: Reading) -> Iterator[Hit]:
         for found in pattern.finditer(text):
             if not _names_a_thing(found["name"]):
                 yield Hit(*found.span("name"), Kind.NAME, "<name>", 5)
+    for found in _AGED.finditer(text):
+        if not _names_a_thing(found["name"]):
+            yield Hit(*found.span("name"), Kind.NAME, "<name>", 5)
     for found in _QUOTED_COMMA.finditer(text) if may_be_quoted(text) else ():
         words = [word for word in re.findall(rf"{_GIVEN}", found["name"]) if word.lower() not in _BEFORE_FAMILY]
         if len(words) > 1 and all(may_be_name(word) or len(word) == 1 for word in words):
@@ -99,8 +106,9 @@ def beside(reading: Reading, hits: Sequence[Hit]) -> Iterator[Hit]:
         found += _NAMED.finditer(text, begin, stop)
         found += _SINGLE.finditer(text, begin, stop)
         for name in found:
-            if name is not None and not _names_a_thing(name["name"]):
-                yield Hit(*name.span("name"), Kind.NAME, "<name>", 5)
+            whole = _trimmed(name["name"]) if name is not None else ""
+            if name is not None and whole and not _names_a_thing(whole):
+                yield Hit(name.start("name"), name.start("name") + len(whole), Kind.NAME, "<name>", 5)
         if hit.kind is not Kind.DATE:
             for initialed in _INITIALED.finditer(text, begin, stop):
                 if may_be_name(initialed["family"]):
@@ -109,7 +117,9 @@ def beside(reading: Reading, hits: Sequence[Hit]) -> Iterator[Hit]:
 
 def _names_a_thing(name: str) -> bool:
     words = re.findall(r"[^\W\d_]+", name)
-    return any(is_thing(word) or (len(word) > 2 and word.isupper() and not may_be_name(word)) for word in words)
+    # An is a word, and the given name of many: what is so short is judged by its neighbours.
+    long = [word for word in words if len(word) > 2] if len(words) > 2 else words
+    return any(is_thing(word) or (len(word) > 2 and word.isupper() and not may_be_name(word)) for word in long)
 
 
 def _around(text: str, hit: Hit) -> tuple[int, int]:

@@ -12,6 +12,8 @@ from .forenames import FORENAMES
 from .reading import listed
 
 THINGS = listed(
+    " export exports import imports incoming outgoing inbox outbox deidentified bids derivatives rawdata sourcedata"
+    " processed preprocessed registered cropped resampled normalized normalised protocol arm variant scenario option"
     " mrn dob nhs pid chi ssn nhsno na rate ratio penalty"
     " count counts distance detection classification level wise split set sets group groups data"
     " dataset datasets cohort mean median score dice loss model models metric metrics metadata id ids age sex weight"
@@ -123,6 +125,10 @@ _ENDINGS = re.compile(
 PARTICLES = listed(
     " van von der den de del della di da la le bin ibn al el o st mac mc ter ten zu zum zur dos du des ap ben bint y e"
 )
+AMBIGUOUS = listed(
+    "brown white black green gray grey young long short little cross wood field stone west pool king rich bush"
+)
+"""Things that are surnames as well: beside a forename they are."""
 _VOWEL = re.compile(r"[aeiouyà-öø-ÿāăąēęěīıōőœūůű]")
 _PART = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _PERSONAL = re.compile(rf"\s*{_PART.pattern}\.?(?:(?:,[ ]?|[ _\-.^]){_PART.pattern}\.?){{0,5}}\s*")

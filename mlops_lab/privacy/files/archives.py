@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..model import Kind
+from . import sheets
 from .content import BytesContent, Content, Stream, checksum, flow, length
 from .examination import LARGEST_CHANGED, Blocked, Examination
 
@@ -44,6 +45,7 @@ def zipped(examination: Examination, content: Content) -> Sequence[bytes | Conte
     changed = False
     members: list[_Member] = []
     with examination.inside(), zipfile.ZipFile(Stream(content)) as archive:
+        sheets.refuse(archive)
         infos = archive.infolist()
         torch = any(info.filename.endswith("/data.pkl") for info in infos)
         for info in infos:

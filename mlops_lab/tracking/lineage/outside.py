@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import sysconfig
 import time
 from collections import Counter, deque
@@ -81,6 +82,7 @@ class Outside:
         self.made: dict[str, Stranger] = {}
         self._began = time.time()
         places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+        places |= {place for place in sys.path if place.endswith(("site-packages", "dist-packages"))}
         self._ours = (*_SYSTEM, *(f"{place}{os.sep}" for place in {*places, os.fspath(journal.parent)} if place))
         self._folders: dict[str, str] = {}
         self._left = BUDGET

@@ -2,11 +2,12 @@
 
 A file counts where its object holds weights (a module, a state dict, an optimizer's state); tensors of images, such as
 the ones that MONAI's persistent datasets save, never do. It is kept as it was right after it was written, before it
-may be written over, at a fraction of a millisecond for the thread that saves, a few for 100 MB
-(``tests/benchmarks/bench_checkpoints.py``; :mod:`...journal.snapshots` says how, and what happens in the background). Of each name the last one stays and the best one so far; names that differ only in
-their numbers (``epoch_01.pt``, ``epoch_02.pt``) count as one, unless one of them is written more than once. The best
-is told by the first validation metric that the run sees, or left to the user where a name says ``best``. So a run
-keeps two or three files, and :data:`MOST_NAMES` names at most. Files above :data:`LARGEST` and buffers are left out.
+may be written over, at a fraction of a millisecond for the thread that saves, a few for 100 MB (``bench_checkpoints.py``
+measures it; :mod:`...journal.snapshots` says how, and what happens in the background). Of each name the last one stays
+and the best one so far; names that differ only in their numbers (``epoch_01.pt``, ``epoch_02.pt``) count as one, unless
+one of them is written more than once. The best is told by the first validation metric that the run sees, or left to the
+user where a name says ``best``. So a run keeps two or three files, and :data:`MOST_NAMES` names at most. Files above
+:data:`LARGEST` and buffers are left out.
 """
 
 from __future__ import annotations

@@ -93,8 +93,8 @@ class Loops:
         if thread.evaluated and thread.evaluated == self._step_around(frame):
             return  # a line search tries out what is no step
         site = self._site(thread, held, frame)
-        if site.aside and trains:
-            site.aside = False
+        if trains:
+            site.aside, site.asked = False, True
         if site.aside and not site.known:
             return
         torch = self._torch
@@ -209,7 +209,7 @@ class Loops:
         if pending is None:
             pending = Pending()
             for other, waiting in thread.pending.items():
-                if other.reach == site.reach and other.dropped():
+                if other.reach == site.reach and not other.asked and other.dropped():
                     # To look around from (SAM, whose step is for the first loss), or to attack an image with.
                     (pending if other.moved() else waiting).spare = True
         elif site.aside and not site.consumed and (site.dropped() or len(pending.values) >= site.limit):

@@ -76,6 +76,8 @@ class Site:
         It is within the closure that an optimizer evaluates; None before that was looked at.
     aside
         Gradients of an image are asked for as well: a heat map perhaps, no training, unless a step comes for it.
+    asked
+        Its gradients are handed to the code that asked for them, not kept with the parameters.
     unsure
         A loss of the user's own is in reach, whose calls are watched from the next step on only.
     """
@@ -86,6 +88,7 @@ class Site:
         "_refs",
         "_version",
         "aside",
+        "asked",
         "closure",
         "consumed",
         "direct",
@@ -119,6 +122,7 @@ class Site:
         self.shared = False
         self.closure: bool | None = None
         self.aside = False
+        self.asked = False
         self.unsure = False
 
     def follow(self, before: Site) -> None:
