@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from ..model import Hit, Kind
 from .forenames import FORENAMES
@@ -53,7 +54,7 @@ def find(reading: Reading) -> Iterator[Hit]:
 def _parts(reading: Reading, run: list[Word]) -> Iterator[Hit]:
     """Give the parts of a name; a comma with no space behind it may be the border of two cells of a table."""
     start = run[0].start
-    for before, after in zip(run, run[1:], strict=False):
+    for before, after in pairwise(run):
         if reading.text[before.stop : after.start] == ",":
             yield Hit(start, before.stop, Kind.NAME, "<name>", 5)
             start = after.start

@@ -101,8 +101,9 @@ def _component(reading: Reading, start: int, stop: int, parent: str) -> Iterator
             found = True
             yield Hit(run[0].start, run[-1].stop, Kind.NAME, "<name>", 5)
     if found:
-        for token in long:
-            if not calendar.DATE_IN_PATH.search(token.text):
+        for token in tokens:
+            number = token.text.isdigit() and len(token.text) >= (_LONG_ALONE if token.joined else _LONG)
+            if number and not calendar.DATE_IN_PATH.search(token.text):
                 yield Hit(token.start, token.stop, Kind.HOSPITAL_NUMBER, "<id>", 6)
     elif of_persons:
         for token in tokens:

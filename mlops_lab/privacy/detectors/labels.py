@@ -110,7 +110,8 @@ anschrift, wohnort, plz,
 postleitzahl, adresse du patient, dirección, domicilio, indirizzo, woonplaats
 """
 _PERSONS = """
-patient, pat, radiologist, physician, surgeon, clinician, consultant, subject, participant, proband, patientin, paziente, paciente, patiënt
+patient, pat, radiologist, physician, surgeon, clinician, consultant,
+subject, participant, proband, patientin, paziente, paciente, patiënt
 """
 
 

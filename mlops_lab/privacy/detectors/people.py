@@ -64,7 +64,8 @@ _QUOTED_COMMA = re.compile(rf"(?<=[\"'])(?P<name>(?:{_GIVEN} ){{0,2}}{_GIVEN}, ?
 _OF_A_PERSON = frozenset({Kind.DICOM, Kind.NHS_NUMBER, Kind.HOSPITAL_NUMBER, Kind.NATIONAL_NUMBER, Kind.DATE})
 _COMMA = re.compile(r"[\"'][^\W\d_][^\n\"']{1,40}, ?[^\W\d_][^\n\"']{0,30}[\"']")
 _AGED = re.compile(
-    rf"(?<![^\W_])(?P<name>{_GIVEN} (?:(?:{_PARTICLES}) )?{_GIVEN}),? ?\(?\d{{1,3}} ?(?:[MFmf]\b|y/?o\b|years? old|yrs?\b)"
+    rf"(?<![^\W_])(?P<name>{_GIVEN} (?:(?:{_PARTICLES}) )?{_GIVEN}),?"
+    rf" ?\(?\d{{1,3}} ?(?:[MFmf]\b|y/?o\b|years? old|yrs?\b)"
 )
 _MOST_BESIDE = 2000
 
