@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,7 +132,7 @@ class Guard:
         counts.update(hit.kind for hit in hits if hit not in kept)
         return self._told(changed, counts, place, found)
 
-    def file(self, path: str | Path, where: str = "") -> Verdict:
+    def file(self, path: str | Path, where: str = "", pause: Callable[[], None] | None = None) -> Verdict:
         """Screen a file by what is in it, whatever it is called.
 
         Parameters
@@ -141,6 +141,9 @@ class Guard:
             A file that nobody writes to meanwhile: the journal's own copy.
         where
             What to call it in findings; without it, the screened name of the file.
+        pause
+            Called after every piece of work, some milliseconds each: whoever looks through files beside a training
+            rests there, for the work is Python's and holds its lock.
 
         Returns
         -------
@@ -149,7 +152,7 @@ class Guard:
         """
         from .files import examine
 
-        return examine(self, Path(path), where or self.name(Path(path).name).text)
+        return examine(self, Path(path), where or self.name(Path(path).name).text, pause)
 
     def masks(self, values: Iterable[str]) -> None:
         """Remember secrets, to be masked in every text from now on."""

@@ -159,6 +159,15 @@ class Run:
         self.steps[name] = whole
         self._write(name, number, whole, self._journal.now())
 
+    def log_point(self, name: str, value: float, step: int) -> None:
+        """Record one point of a series that a capture counts itself; `name` is one that :meth:`metric_name` gave."""
+        self.steps[name] = step
+        self._write(name, value, step, self._journal.now())
+
+    def metric_name(self, name: str) -> str:
+        """Give the name under which a metric is recorded; empty where the project's policy blocks it."""
+        return self._named(name)
+
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Record one point of each name in `values`."""
         for name, value in values.items():

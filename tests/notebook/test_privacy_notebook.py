@@ -32,8 +32,8 @@ run.log_text("NHS 943 476 5919", "Quakalee^Maria.txt")
 run.notice("No label for /mnt/pacs/8812345_Qualamoo_Maria/ct.nii.gz.")
 """
     notebook = run_notebook(LOAD, cell, where=tmp_path)
-    secrets = ("Quabadee", "Quibedoo", "Quafagoo", "Quagaduu", "Quakalee", "Qualamoo")
-    secrets += ("7654321", "8812345", "4471234", "19560312", "943 476")
+    names = ("Quabadee", "Quibedoo", "Quafagoo", "Quagaduu", "Quakalee", "Qualamoo")
+    secrets = (*names, "7654321", "8812345", "4471234", "19560312", "943 476")
     outputs = shown(notebook.cells[1])
     assert "replaced in what this run records" in outputs  # the person reads that something was changed
     assert "No label for /mnt/pacs/" in outputs

@@ -640,3 +640,36 @@ def test_a_spreadsheet_is_recorded_unless_a_column_identifies_persons(
     verdict = look(guard, folder, spreadsheet(rows), "results.xlsx")
     assert verdict.outcome == outcome
     assert ("CSV" in verdict.reason) == (outcome == "block")
+
+
+LARGE = {
+    "zeros": bytes(2**20),
+    "numbers": random.Random(3).randbytes(2**20),
+    "a log": b"epoch 3, loss 0.1\n" * 60_000,
+}
+
+
+@pytest.mark.parametrize("content", LARGE.values(), ids=LARGE)
+def test_a_large_file_is_looked_through_in_small_pieces_with_a_pause_after_each(
+    guard: Guard, folder: Path, content: bytes
+) -> None:
+    (folder / "large").write_bytes(content)
+    pauses: list[None] = []
+    verdict = guard.file(folder / "large", "large", lambda: pauses.append(None))
+    assert verdict.outcome == "pass"
+    assert len(pauses) >= len(content) // (256 * 2**10)
+
+
+def test_what_crosses_the_pieces_of_a_long_text_does_not_survive(guard: Guard, folder: Path) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n" * 40 + "-----END PRIVATE KEY-----\n"
+    person = "patient:\n  dice: 0.9\n  name: Quorx Xan\n  id: 4471234\n"
+    filler = "epoch 3, loss 0.1\n"
+    text = "".join(filler * (100 + 7 * number) + key + filler * 50 + person for number in range(40))
+    (folder / "long.txt").write_text(text)
+    verdict = guard.file(folder / "long.txt")
+    after = verdict.read().decode()
+    assert verdict.outcome == "replace"
+    assert "MIIEvQ" not in after
+    assert "Quorx" not in after
+    assert "4471234" not in after
+    assert after.count(filler) == text.count(filler)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...tracking import screen
 from ...tracking.capture import construction
+from ...tracking.capture.torch import seeds
 from .cells import TrackedCells
 from .follow import Follower, send_in_background
 from .lines import LineMagics
@@ -20,8 +21,9 @@ class Extension:
     """The magics in one shell."""
 
     def __init__(self, shell: InteractiveShell) -> None:
-        # Networks, transforms and losses are usually made in the cells before the tracked one.
+        # Networks, transforms and losses are usually made, and seeds set, in the cells before the tracked one.
         construction.arm()
+        seeds.arm()
         self._follower = Follower()
         self._cells = TrackedCells(shell, self._follower.look)
         self._magics = LineMagics(shell, self._cells, self._follower)
@@ -39,4 +41,5 @@ class Extension:
         self._cells.remove()
         screen.make = self._screen_before
         self._magics.remove()
+        seeds.disarm()
         construction.disarm()

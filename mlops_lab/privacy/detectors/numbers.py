@@ -50,12 +50,16 @@ def find_nhs(reading: Reading) -> Iterator[Hit]:
             yield Hit(*found.span(group), Kind.NHS_NUMBER, "<nhs number>", 1)
 
 
+_ALPHABET = "01234567890"
+"""As programs and fonts have it."""
+
+
 def is_nhs_number(digits: str) -> bool:
     """Tell whether ten digits are an NHS number.
 
     The last digit is 11 less the sum of the first nine, weighted 10 to 2, modulo 11 (NHS Data Dictionary, NHS NUMBER).
     """
-    if len(digits) != 10 or len(set(digits)) == 1:
+    if len(digits) != 10 or len(set(digits)) == 1 or digits in _ALPHABET or digits in _ALPHABET[::-1]:
         return False
     rest = 11 - sum(int(digit) * weight for digit, weight in zip(digits, range(10, 1, -1), strict=False)) % 11
     return rest % 11 == int(digits[9]) if rest != 10 else False

@@ -6,7 +6,7 @@ file may be recorded as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -49,9 +49,9 @@ class Verdict:
                 stream.write(data)
 
 
-def examine(guard: Guard, path: Path, where: str) -> Verdict:
+def examine(guard: Guard, path: Path, where: str, pause: Callable[[], None] | None = None) -> Verdict:
     """Look through the file at `path`; see :meth:`~mlops_lab.privacy.Guard.file`."""
-    examination = Examination(guard, where)
+    examination = Examination(guard, where, pause)
     try:
         content = FileContent(path)
         pieces = inspect(examination, content)

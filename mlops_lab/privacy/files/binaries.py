@@ -48,6 +48,7 @@ def read(examination: Examination, content: Content) -> Sequence[bytes | Content
         stop = min(content.size, at + _AT_ONCE)
         data = content.read(at, min(content.size, stop + _OVERLAP))
         new = overwritten(examination, data)
+        examination.breathe()
         if new != data:
             changed = True
             pieces.append(new[: stop - at])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -41,9 +41,12 @@ class Examination:
         Screens the texts in it.
     where
         What to call the file in findings.
+    pause
+        Called after every piece of work.
     """
 
-    def __init__(self, guard: Guard, where: str) -> None:
+    def __init__(self, guard: Guard, where: str, pause: Callable[[], None] | None = None) -> None:
+        self._pause = pause
         self.guard = guard
         self.where = where
         self._counts: Counter[tuple[Kind, Action]] = Counter()
@@ -53,7 +56,7 @@ class Examination:
 
     def rehearsal(self) -> Examination:
         """Give an examination whose findings do not count."""
-        other = Examination(self.guard, self.where)
+        other = Examination(self.guard, self.where, self._pause)
         other._depth = self._depth
         return other
 
@@ -67,7 +70,13 @@ class Examination:
         """
         screened = self.guard.text(text, kind, self.where)
         self._note(screened.findings)
+        self.breathe()
         return screened.text
+
+    def breathe(self) -> None:
+        """Let others work, after a piece of work of some milliseconds."""
+        if self._pause is not None:
+            self._pause()
 
     def code(self, code: str) -> str:
         """Give Python code as it may be recorded; see :meth:`text`."""

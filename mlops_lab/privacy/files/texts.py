@@ -17,7 +17,7 @@ from .examination import Blocked, Examination
 
 AT_ONCE = 8 * 2**20
 """Bytes of a text with a structure (JSON, markup, code) that is read in one piece."""
-STRETCH = 128 * 2**10
+STRETCH = 16 * 2**10
 """Bytes that are read of another at a time: one search in one piece lets no other thread of Python run meanwhile."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -204,6 +204,17 @@ def _long(examination: Examination, content: Content, encoding: str, mark: bytes
     return pieces if changed else None
 
 
+def _border(data: bytes) -> int:
+    """Give where a stretch may end: at the end of a line, before one that is not indented, and outside of a key."""
+    begun = data.rfind(b"-----BEGIN")
+    if begun > 0 and data.find(b"-----END", begun) < 0:
+        data = data[:begun]
+    cut = data.rfind(b"\n")
+    while cut > len(data) // 2 and data[cut + 1 : cut + 2] in (b" ", b"\t", b"-", b""):
+        cut = data.rfind(b"\n", 0, cut)
+    return cut if cut > len(data) // 2 else data.rfind(b"\n")
+
+
 def _stretches(content: Content) -> Iterator[tuple[int, int]]:
     """Cut a long text at ends of lines, or where a line is longer than a stretch, at a sign between words."""
     at = 0
@@ -211,7 +222,7 @@ def _stretches(content: Content) -> Iterator[tuple[int, int]]:
         stop = min(content.size, at + STRETCH)
         if stop < content.size:
             data = content.read(at, stop)
-            cut = max(data.rfind(b"\n"), -1)
+            cut = _border(data)
             for sign in (b"},", b", ", b",", b" "):
                 cut = cut if cut >= 0 else data.rfind(sign)
             stop = at + cut + 1 if cut >= 0 else stop

@@ -18,10 +18,16 @@ class Patches:
         """Set an attribute of a module or class; one that was inherited or missing is removed again later."""
         before = vars(owner).get(name, _ABSENT)
         setattr(owner, name, value)
-        if before is _ABSENT:
-            self._undo.append(lambda: delattr(owner, name))
-        else:
-            self._undo.append(lambda: setattr(owner, name, before))
+
+        def undo() -> None:
+            if vars(owner).get(name) is not value:
+                return  # somebody has put another one over ours, which stays, and calls ours, which does nothing then
+            if before is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
+
+        self._undo.append(undo)
 
     def undo_with(self, undo: Callable[[], object]) -> None:
         """Remember how to take back a change that was made in another way."""

@@ -116,10 +116,9 @@ def _family(base: type) -> list[type]:
     return found
 
 
-def _batch(run: Run, info: LoaderInfo, batch: Any) -> None:
+def _batch(run: Run, info: LoaderInfo, batch: Any) -> bool:
     book = seen.of(run)
-    if book is not None:
-        book.batch(info, batch)
+    return book is not None and book.batch(info, batch)
 
 
 loaders.observe(_batch)

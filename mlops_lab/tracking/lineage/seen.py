@@ -63,13 +63,13 @@ class _Loader:
         """A batch said nothing of files, so the dataset's own list has to do."""
         self.info: LoaderInfo | None = None
         self.trained = False
-        self.first = self.last = self.last_trained = 0
-        """Numbers, among all batches of the run, of its first one, its last, and its last one that was trained on."""
+        self.first = self.last_trained = 0.0
+        """When its first batch was handed out, and the last one that was trained on."""
 
     def look(self) -> bool:
         """Tell whether its batches were trained on: that is known after they were handed out."""
         if self.info is not None and self.info.training:
-            self.trained, self.last_trained = True, self.last
+            self.trained, self.last_trained = True, self.info.given
         return self.trained
 
 
@@ -97,9 +97,9 @@ class Seen:
         self._datasets: deque[tuple[_Loader, Any]] = deque()
         self._loaders: dict[int, _Loader] = {}
         self._trained_on: set[str] = set()
-        self._batches = self._last_trained = 0
-        self._handed_out: dict[str, int] = {}
-        """Names that loaders handed out for something else, with the number of the first such batch."""
+        self._last_trained = 0.0
+        self._handed_out: dict[str, float] = {}
+        """Names that loaders handed out for something else, and when they did so first."""
         self._where: dict[str, list[tuple[Declared, str]]] = {}
         self._wake = threading.Event()
         self._deadline: float | None = None
@@ -113,28 +113,28 @@ class Seen:
         for name in evidence.names_of(told):
             self._add(name)
 
-    def batch(self, info: LoaderInfo, batch: Any) -> None:
-        """Take note of the files that a loader's batch was read from; costs microseconds, less when all are known."""
+    def batch(self, info: LoaderInfo, batch: Any) -> bool:
+        """Take note of the files that a loader's batch was read from; False where its batches say nothing of files."""
         loader = info.loader
         if loader is None:
-            return
+            return False
         book = self._loaders.get(id(loader))
         if book is None or book.loader() is not loader:
             book = self._begin(loader)
         if book.info is not info:
             book.look()
             book.info = info
-        self._batches += 1
-        book.first = book.first or self._batches
-        book.last = self._batches
+            book.first = book.first or info.given
         told = evidence.names_in(batch)
         if not told:
             if not book.nameless:
                 book.nameless = True
                 self._datasets.append((book, loader.dataset))
                 self._start()
-        elif not book.names.issuperset(told):
+            return False
+        if not book.names.issuperset(told):
             book.names.update(known for name in told if (known := self._add(name)))
+        return True
 
     def finish(self) -> None:
         """Look at what is left, within reason, and record the counts; what is missing then is said."""

@@ -2,7 +2,7 @@
 
 A file counts where its object holds weights (a module, a state dict, an optimizer's state); tensors of images, such as
 the ones that MONAI's persistent datasets save, never do. It is kept as it was right after it was written, before it
-may be written over, at a fraction of a millisecond for the thread that saves, a few for 100 MB (``bench_checkpoints.py``
+may be written over, at a fraction of a millisecond for the thread that saves, a few for 100 MB (``bench_checkpoints``
 measures it; :mod:`...journal.snapshots` says how, and what happens in the background). Of each name the last one stays
 and the best one so far; names that differ only in their numbers (``epoch_01.pt``, ``epoch_02.pt``) count as one, unless
 one of them is written more than once. The best is told by the first validation metric that the run sees, or left to the

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
@@ -52,10 +52,14 @@ def install(module: Any, patches: Patches) -> None:
     _on = True
     patches.undo_with(_stop)
 
+    latest: tuple[Run | None, Callable[[], Any]] = (None, lambda: None)
+
     def stepped(optimizer: Any, args: Any, kwargs: Any) -> None:
+        nonlocal latest
         run = runs.current
-        if run is None:
+        if run is None or (latest[0] is run and latest[1]() is optimizer):
             return
+        latest = (run, weakref.ref(optimizer))
         book = run.book("networks", _Book)
         if optimizer in book.optimizers or len(book.optimizers) >= MOST_OPTIMIZERS:
             return

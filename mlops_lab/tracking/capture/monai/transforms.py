@@ -46,9 +46,13 @@ class _Written:
         self.texts: dict[str, str] = {}
 
 
-def _given(run: Run, info: loaders.LoaderInfo, batch: Any) -> None:
-    if info.batch != 1 or not _on:
-        return
+def _given(run: Run, info: loaders.LoaderInfo, batch: Any) -> bool:
+    if info.batch == 1 and _on:
+        _write(run, info)
+    return False
+
+
+def _write(run: Run, info: loaders.LoaderInfo) -> None:
     written = run.book("transforms", _Written)
     loader = info.loader
     if loader is None or info.name in written.loaders or len(written.loaders) >= MOST_TRANSFORMS:

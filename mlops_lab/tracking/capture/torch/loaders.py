@@ -55,6 +55,7 @@ class LoaderInfo:
         "iterator",
         "name",
         "nested",
+        "observers",
         "over",
         "run",
         "shown",
@@ -87,6 +88,8 @@ class LoaderInfo:
         self.shown = False
         """It is an epoch, and the live line shows how far it is."""
         self.book: Any = None
+        self.observers = list(_observers)
+        """Who wants to be told of the next batch."""
 
     @property
     def loader(self) -> Any:
@@ -94,7 +97,7 @@ class LoaderInfo:
         return self._loader()
 
 
-Observer = Callable[[Run, LoaderInfo, Any], None]
+Observer = Callable[[Run, LoaderInfo, Any], bool]
 _observers: list[Observer] = []
 _listeners: list[Callable[[LoaderInfo, bool], None]] = []
 
@@ -102,8 +105,8 @@ _listeners: list[Callable[[LoaderInfo, bool], None]] = []
 def observe(function: Observer) -> None:
     """Have ``function(run, info, batch)`` called for each batch that is handed out inside a block.
 
-    It is called in the thread that iterates and in the main process, and may cost no more than a few microseconds for
-    a batch that it has nothing to do with. What it raises becomes a notice.
+    It is called in the thread that iterates and in the main process. It gives False where it wants to hear no more of
+    this pass, and may cost no more than a few microseconds else. What it raises becomes a notice.
     """
     _observers.append(function)
 
@@ -283,10 +286,11 @@ def _next(info: LoaderInfo, original: Callable[..., Any], *args: Any) -> Any:
         facts["batch"] = info.batch
         facts["data_seconds"] = info.data_seconds
         facts["step_seconds"] = info.step_seconds
-    if _observers:
+    if info.observers:
         try:
-            for observer in _observers:
-                observer(info.run, info, batch)
+            for observer in info.observers:
+                if not observer(info.run, info, batch):
+                    info.observers = [other for other in info.observers if other is not observer]
         except Exception:
             info.run.notice("Something about a batch of a loader could not be recorded.")
     return batch

@@ -39,11 +39,12 @@ class Series:
         The loss function has become a param.
     """
 
-    __slots__ = ("_run", "described", "mean", "member", "name", "step", "thread")
+    __slots__ = ("_recorded", "_run", "described", "mean", "member", "name", "step", "thread")
 
     def __init__(self, run: Run, name: str, thread: int) -> None:
         self._run = run
         self.name = name
+        self._recorded = run.metric_name(name)
         self.thread = thread
         self.step = reached(run, name)
         self.mean = Mean()
@@ -61,7 +62,8 @@ class Series:
         if type(value) is float:
             mean.sum += value
             mean.count += 1
-            self._run.log_metric(self.name, value, self.step)
+            if self._recorded:
+                self._run.log_point(self._recorded, value, self.step)
         elif isinstance(value, (float, int)):
             self.log(float(value), self.step)
         else:
