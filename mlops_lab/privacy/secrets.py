@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from .source import parse
 
 MASK = "***"
-NOTICE = f"Something that looks like a password, key or token was replaced by {MASK} in what this run records."
 
 _STRONG = re.compile(r"passw|pass_?phrase|secret|credential|api_?key|bearer|authorization")
 _WEAK = re.compile(
@@ -128,16 +127,6 @@ def mask_text(text: str, known: Iterable[str] = ()) -> str:
     for value in sorted((value for value in known if len(value) >= SHORTEST), key=len, reverse=True):
         text = text.replace(value, MASK)
     return _tokens(text)
-
-
-def mask_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Mask the secrets among params or tags that were given by name; what is harmless stays the object that it was."""
-    masked: dict[str, Any] = {}
-    for name, value in values.items():
-        secret = isinstance(name, str) and is_secret_name(name) and isinstance(value, (str, bytes)) and value
-        text = MASK if secret else mask_text(str(value))
-        masked[name] = value if text == str(value) else text
-    return masked
 
 
 def _tokens(text: str) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from . import screening
 from .gate import DOCUMENT, Gate
 from .journal.writer import Journal
 from .model import Artifact, Record, Staged, sound
+
+RESTS = 20
+"""How much longer a rest is than the work before it, while the block is open."""
+LONGEST_REST = 3.0
+SHORTEST = 0.001
+"""Seconds of work after which it rests."""
 
 
 class Artifacts:
@@ -42,6 +49,8 @@ class Artifacts:
         self._queue: queue.SimpleQueue[Staged | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
+        self._hurry = threading.Event()
+        self._spent = 0.0
 
     def log(self, source: Path, folder: str) -> None:
         """Copy a file, or a folder with all it holds under its own name, and have it sent into `folder`."""
@@ -75,10 +84,12 @@ class Artifacts:
         """Wait until every file was looked through, and add the list of what was found in the run."""
         thread = self._thread
         if thread is not None:
+            self._hurry.set()
             self._queue.put(None)
             while thread.is_alive():
                 thread.join(0.1)  # a Ctrl-C comes between two of these
             self._thread = None
+            self._hurry.clear()
         if self._gate.findings:
             folder, _, name = DOCUMENT.rpartition("/")
             staged = self._journal.stage_text(self._gate.document(), name)
@@ -101,12 +112,19 @@ class Artifacts:
         _step_back()
         while (staged := self._queue.get()) is not None:
             try:
-                record = screening.screen(self._journal.folder, staged, self._gate, self._say)
+                record = screening.screen(self._journal.folder, staged, self._gate, self._say, self._rest)
             except OSError as error:
                 self._say(f"{staged.name} could not be looked through ({error.strerror}) and is not sent.")
                 continue
             if record is not None:
                 self._record(record)
+
+    def _rest(self) -> None:
+        """Leave the interpreter to the training for much longer than it was held; nobody rests while somebody waits."""
+        spent = time.thread_time() - self._spent
+        if spent > SHORTEST:
+            self._hurry.wait(min(LONGEST_REST, RESTS * spent))
+        self._spent = time.thread_time()
 
 
 def _step_back() -> None:

@@ -20,7 +20,7 @@ from .active import runs as runs
 from .artifacts import Artifacts
 from .deferred import Deferred, Reader
 from .gate import FINDINGS, Gate
-from .journal.folders import QUARANTINE
+from .journal.ledger import refused_entries
 from .journal.remains import LeftOff
 from .journal.writer import Journal
 from .model import (
@@ -31,7 +31,6 @@ from .model import (
     Metric,
     Param,
     Progress,
-    Quarantined,
     Record,
     RunState,
     Staged,
@@ -372,21 +371,6 @@ class Run:
         self._journal.write(_encoder.encode(Metric(name, wire.to_number(value), step, when)) + b"\n")
         for told in self._observers:
             told(name, value)
-
-
-def refused_entries(folder: Path, count: int) -> str:
-    """Say how many entries of the journal in `folder` the server refused, which one first, and where they are."""
-    path = folder / QUARANTINE
-    entries = "1 entry" if count == 1 else f"{count} entries"
-    try:
-        with open(path, "rb") as stream:
-            first = msgspec.json.decode(stream.readline(), type=Quarantined)
-    except (OSError, msgspec.MsgspecError):
-        return f"The server refused {entries} of this run."
-    name = first.entry.get("key") or first.entry.get("name") or first.entry["record"]
-    begin = "" if count == 1 else "first "
-    reason = first.reason if len(first.reason) <= 200 else f"{first.reason[:200]}…"
-    return f"The server refused {entries} of this run, {begin}{first.entry['record']} {name}: {reason} Kept in {path}."
 
 
 def _whole(step: Any) -> int | None:

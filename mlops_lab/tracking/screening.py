@@ -35,8 +35,12 @@ class Origin(msgspec.Struct):
     """Dataset versions as typed, each with the folder of its repository."""
 
 
-def screen(folder: Path, staged: Staged, gate: Gate, say: Callable[[str], None]) -> Artifact | None:
+def screen(
+    folder: Path, staged: Staged, gate: Gate, say: Callable[[str], None], pause: Callable[[], None] | None = None
+) -> Artifact | None:
     """Look through one file; gives the record that sends it, None where it may not leave.
+
+    `pause` is called between two pieces of a long one.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def screen(folder: Path, staged: Staged, gate: Gate, say: Callable[[str], None])
     path = folder / staged.file
     if not path.exists():
         return None
-    verdict = gate.guard.file(path, staged.name)
+    verdict = gate.guard.file(path, staged.name, pause)
     gate.note(verdict.findings)
     if verdict.outcome == "block":
         staging.give_up(path, "blocked")

@@ -6,7 +6,8 @@ import ast
 
 import pytest
 
-from mlops_lab.privacy.secrets import mask_source, mask_text, mask_values, may_hold_secret
+from mlops_lab.privacy import Guard
+from mlops_lab.privacy.secrets import mask_source, mask_text, may_hold_secret
 
 MASKED = {
     'password = "hunter2"': 'password = "***"',
@@ -87,14 +88,17 @@ def test_a_text_is_masked_by_shape_and_by_what_the_code_held() -> None:
 
 
 def test_values_given_by_name_are_masked_and_numbers_stay_numbers() -> None:
-    given = {"passphrase": "open", "lr": 0.1, "db": "mysql://bob:pw@db/x", "n_tokens": 3, "github": "ghp_0123456789ab"}
-    assert mask_values(given) == {
-        "passphrase": "***",
-        "lr": 0.1,
-        "db": "mysql://bob:***@db/x",
-        "n_tokens": 3,
-        "github": "***",
-    }
+    given = {"passphrase": "open", "lr": "0.1", "db": "mysql://bob:pw@db/x", "n_tokens": "3", "gh": "ghp_0123456789ab"}
+    masked = {name: Guard().text(value, "param", name=name).text for name, value in given.items()}
+    assert masked == {"passphrase": "***", "lr": "0.1", "db": "mysql://bob:***@db/x", "n_tokens": "3", "gh": "***"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["google-auth==2.41.1\n", '{"google-auth": "2.41"}', '{"secretstorage": "3.3.3rc1"}', "passlib==1.7.4+local\n"],
+)
+def test_the_version_of_a_package_is_no_secret(text: str) -> None:
+    assert mask_text(text) == text
 
 
 @pytest.mark.parametrize("source", MASKED)

@@ -228,8 +228,8 @@ def module_of(lightning: Any) -> Any:
     return Net()
 
 
-def loader() -> Any:
-    data: Any = torch.utils.data.TensorDataset(torch.ones(16, 4))
+def loader(size: int = 16) -> Any:
+    data: Any = torch.utils.data.TensorDataset(torch.ones(size, 4))
     return torch.utils.data.DataLoader(data, batch_size=4)
 
 
@@ -243,10 +243,22 @@ def test_a_lightning_module_is_recorded_once_and_its_trainer_keeps_nothing_of_ou
     trainer = trainer_of(lightning)
     with block() as run:
         net = module_of(lightning)
-        trainer.fit(net, loader(), loader())
-        trainer.validate(net, loader(), verbose=False)
-        trainer.test(net, loader(), verbose=False)
+        trainer.fit(net, loader(), loader(8))
+        trainer.validate(net, loader(8), verbose=False)
+        trainer.test(net, loader(12), verbose=False)
     found = points(run)
+    settings = texts(run, Param)
+    # One optimizer, although Lightning puts one of its own around it.
+    assert {name for name in found if name.startswith("lr")} == {"lr"}
+    assert {name for name in settings if name.startswith("optimizer")} == {
+        "optimizer",
+        "optimizer.lr",
+        "optimizer_name",
+    }
+    # Nobody has a name for these loaders but Lightning.
+    sizes = {name: value for name, value in settings.items() if name.endswith("dataset.size")}
+    assert sizes == {"train_dataset.size": "16", "val_dataset.size": "8", "test_dataset.size": "12"}
+    assert not [name for name in settings if name.startswith("loader")]
     steps = [name for name, series in found.items() if name.startswith("train_loss") and len(series) == 12]
     assert len(steps) == 1
     assert [step for step, _ in found["val_loss"]] == [0, 1, 2, 3]
@@ -319,6 +331,9 @@ def test_a_segmentation_as_monais_tutorial_writes_it_for_lightning(lightning: An
     found = points(run)
     assert [value for _, value in found["train_loss"]] == pytest.approx(net.losses, rel=1e-5)
     assert [value for _, value in found["val_dice"]] == pytest.approx(net.dice[1:], rel=1e-5)
+    # The module's own methods are called train_dataloader and val_dataloader.
+    sizes = {name: value for name, value in texts(run, Param).items() if name.endswith("loader.batch_size")}
+    assert sizes == {"train_loader.batch_size": "2", "val_loader.batch_size": "1"}
     assert texts(run, Param)["optimizer_name"] == "Adam"
     assert any(name.startswith("checkpoints/best_metric_model") for name in files(run))
 

@@ -181,6 +181,10 @@ def test_a_gan_that_steps_in_turn() -> None:
     found = params(run)
     assert (found["optimizer_d.lr"], found["optimizer_g.lr"]) == ("0.0002", "0.0001")
     assert found["optimizer_d.betas"] == "(0.5, 0.999)"
+    assert {name for name in found if name.startswith("loss_function")} == {
+        "loss_function_err_d",
+        "loss_function_err_g",
+    }
 
 
 @pytest.mark.parametrize("first", ["d", "g"])
@@ -521,8 +525,9 @@ def test_who_looks_at_batches_is_told_which_one_it_is() -> None:
     seen: list[tuple[str, int, int, int | None, bool]] = []
     during: list[Any] = []
 
-    def look(run: Run, info: loaders.LoaderInfo, batch: Any) -> None:
+    def look(run: Run, info: loaders.LoaderInfo, batch: Any) -> bool:
         seen.append((info.name, info.epoch, info.batch, info.batches, info.training))
+        return True
 
     loaders.observe(look)
     try:

@@ -166,6 +166,23 @@ def test_the_next_fold_is_no_second_network_but_another_architecture_is() -> Non
     assert "network_3" not in found
 
 
+def test_folds_whose_networks_and_optimizers_are_kept_are_said_once() -> None:
+    networks, optimizers = [], []
+    with block() as run:
+        for _ in range(3):
+            networks.append(nn.Linear(3, 4))
+            optimizers.append(torch.optim.SGD(networks[-1].parameters(), 0.1))
+            for _ in range(2):
+                step(networks[-1], optimizers[-1], torch.ones(1, 3))
+    assert {name for name in params(run) if name.startswith("network")} == {
+        "network",
+        "network.in_features",
+        "network.out_features",
+        "network.parameters",
+    }
+    assert {name for name in artifacts(run) if name.startswith("model/")} == {"model/network.txt"}
+
+
 def test_two_networks_that_are_built_alike_are_two_where_they_are_trained_together() -> None:
     first, second = nn.Linear(3, 4), nn.Linear(3, 4)
     opt_a, opt_b = torch.optim.SGD(first.parameters(), 0.1), torch.optim.SGD(second.parameters(), 0.1)

@@ -106,9 +106,9 @@ def test_an_offline_run_goes_on_offline(mlops_home: Path) -> None:
 
 
 def test_what_cannot_be_resumed_is_said_before_the_body_runs(mlops_home: Path, server: TrackingServer) -> None:
-    with track("x", run_name="twice", offline=True) as outer:
-        with pytest.raises(RunIsOpen, match="still open"), track(resume="twice"):
-            pass
+    still_open = pytest.raises(RunIsOpen, match="still open")
+    with track("x", run_name="twice", offline=True) as outer, still_open, track(resume="twice"):
+        pass
     with track("x", run_name="twice", offline=True):
         pass
     with pytest.raises(NoSuchRun, match=r"Several runs are called twice: .*Give the id"), track(resume="twice"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.losses import PatchAdversarialLoss
 from monai.visualize import GradCAM, VanillaGrad
 from torch import nn
@@ -328,3 +329,144 @@ def test_the_optimizers_of_all_folds_are_described_once() -> None:
                 told.append(loss.item())
     assert values(run, "train_loss") == told
     assert {name for name in params(run) if name.startswith("optimizer")} == {"optimizer", "optimizer.lr"}
+
+
+def test_the_steps_of_the_epochs_go_up_when_a_second_loss_begins_late_and_when_a_second_training_follows() -> None:
+    train_loader = DataLoader(samples(6), batch_size=2)
+    segmenter, critic = nn.Linear(3, 2), nn.Linear(2, 1)
+    opt_seg, opt_critic = (torch.optim.SGD(model.parameters(), lr=0.1) for model in (segmenter, critic))
+
+    def train(epochs: int) -> None:
+        for epoch in range(epochs):
+            for inputs, labels in train_loader:
+                opt_seg.zero_grad()
+                loss_seg = F.cross_entropy(segmenter(inputs), labels)
+                loss_seg.backward()
+                opt_seg.step()
+                if epoch:
+                    opt_critic.zero_grad()
+                    loss_critic = critic(segmenter(inputs).detach()).mean()
+                    loss_critic.backward()
+                    opt_critic.step()
+
+    with block() as run:
+        train(epochs=3)
+        model = nn.Linear(3, 2)
+        opt_refine = torch.optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(2):
+            for inputs, labels in train_loader:
+                opt_refine.zero_grad()
+                loss = F.cross_entropy(model(inputs), labels)
+                loss.backward()
+                opt_refine.step()
+    assert [(step, value) for _, step, value in points(run, "epoch")] == [(3, 1), (6, 2), (9, 3), (12, 4), (15, 5)]
+    assert {
+        name: len(values(run, name)) for name in series(run) if name.startswith("train_loss") and "epoch" not in name
+    } == {
+        "train_loss_seg": 9,
+        "train_loss_critic": 6,
+        "train_loss_refine": 6,
+    }
+    assert params(run)["epochs"] == "3"
+    assert {name for name in params(run) if name in ("optimizer", "optimizer_refine", "loss_function_refine")} == {
+        "optimizer_refine",
+        "loss_function_refine",
+    }
+
+
+def test_a_second_training_goes_on_where_its_optimizer_takes_the_place_of_the_first() -> None:
+    train_loader = DataLoader(samples(4), batch_size=2)
+    model = nn.Linear(3, 2)
+    with block() as run:
+        for make, rate in ((torch.optim.SGD, 0.1), (torch.optim.Adam, 0.01)):
+            optimizer: torch.optim.Optimizer = make(model.parameters(), lr=rate)
+            for _ in range(2):
+                for inputs, labels in train_loader:
+                    optimizer.zero_grad()
+                    loss = F.cross_entropy(model(inputs), labels)
+                    loss.backward()
+                    optimizer.step()
+    assert len(values(run, "train_loss")) == 8
+    assert points(run, "lr") == [("lr", 1, 0.1), ("lr", 5, 0.01)]
+    found = {name: value for name, value in params(run).items() if name.startswith(("optimizer", "loss_function"))}
+    assert found == {
+        "optimizer": "SGD",
+        "optimizer.lr": "0.1",
+        "optimizer_2": "Adam",
+        "optimizer_2.lr": "0.01",
+        "loss_function": "cross_entropy",
+    }
+
+
+def test_the_number_of_epochs_from_an_earlier_cell_is_a_param_but_a_counter_is_none() -> None:
+    earlier = "max_epochs = 2\n"
+    cell = """
+for epoch in range(max_epochs):
+    for inputs, labels in train_loader:
+        optimizer.zero_grad()
+        F.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+"""
+    counted = cell.replace("max_epochs", "1, 3").replace("epoch ", "epochs ")
+    for code, expected in ((cell, {"max_epochs": "2"}), (counted, {})):
+        model = nn.Linear(3, 2)
+        notebook = {
+            "__name__": "__main__",
+            "F": F,
+            "model": model,
+            "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+            "train_loader": DataLoader(samples(4), batch_size=2),
+        }
+        exec(earlier, notebook)
+        with block() as run:
+            exec(code, notebook)
+        assert {name: value for name, value in params(run).items() if "epoch" in name} == expected
+        assert len(points(run, "epoch")) == 2
+
+
+def test_an_optimizer_that_carries_another_one_is_no_second_optimizer() -> None:
+    class Patient(torch.optim.Optimizer):
+        def __init__(self, inner: torch.optim.Optimizer) -> None:
+            super().__init__(inner.param_groups, {})
+            self.inner, self.param_groups = inner, inner.param_groups
+
+        def step(self, closure: Any = None) -> Any:
+            return self.inner.step(closure)
+
+    model = nn.Linear(3, 2)
+    optimizer = Patient(torch.optim.SGD(model.parameters(), lr=0.1))
+    with block() as run:
+        for _ in range(3):
+            inputs, labels = batch()
+            optimizer.zero_grad()
+            F.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+    assert len(values(run, "train_loss")) == 3
+    assert values(run, "lr") == [0.1]
+    assert {name for name in params(run) if name.startswith("optimizer")} == {"optimizer", "optimizer.lr"}
+
+
+def test_the_data_of_an_evaluator_are_called_as_its_place_in_the_bundle_or_its_variable() -> None:
+    def evaluator(size: int) -> dict[str, Any]:
+        data = [{"image": torch.ones(1, 2, 2), "label": torch.ones(1, 2, 2)}] * size
+        loader = {"_target_": "DataLoader", "dataset": {"_target_": "Dataset", "data": data}, "batch_size": 1}
+        return {
+            "_target_": "SupervisedEvaluator",
+            "device": "cpu",
+            "network": {"_target_": "torch.nn.Identity"},
+            "val_data_loader": loader,
+        }
+
+    expected = {"val_dataset.size": "3", "test_dataset.size": "2"}
+    parser = ConfigParser({"validate": {"evaluator": evaluator(3)}, "test": {"evaluator": evaluator(2)}})
+    with block() as run:
+        for part in ("validate", "test"):
+            parser.get_parsed_content(f"{part}#evaluator").run()
+    assert {name: value for name, value in params(run).items() if name.endswith("dataset.size")} == expected
+
+    val_evaluator = ConfigParser(evaluator(3)).get_parsed_content()
+    test_evaluator = ConfigParser(evaluator(2)).get_parsed_content()
+    with block() as run:
+        val_evaluator.run()
+        test_evaluator.run()
+    assert {name: value for name, value in params(run).items() if name.endswith("dataset.size")} == expected

@@ -88,3 +88,18 @@ class Ledger:
         position.quarantined += len(refused)
         # The list itself is an artifact of the run, so that whoever reads the run at the server sees it.
         self.queue(Artifact(folders.QUARANTINE, folders.QUARANTINE, "mlops_lab"))
+
+
+def refused_entries(folder: Path, count: int) -> str:
+    """Say how many entries of the journal in `folder` the server refused, which one first, and where they are."""
+    path = folder / folders.QUARANTINE
+    entries = "1 entry" if count == 1 else f"{count} entries"
+    try:
+        with open(path, "rb") as stream:
+            first = msgspec.json.decode(stream.readline(), type=Quarantined)
+    except (OSError, msgspec.MsgspecError):
+        return f"The server refused {entries} of this run."
+    name = first.entry.get("key") or first.entry.get("name") or first.entry["record"]
+    begin = "" if count == 1 else "first "
+    reason = first.reason if len(first.reason) <= 200 else f"{first.reason[:200]}…"
+    return f"The server refused {entries} of this run, {begin}{first.entry['record']} {name}: {reason} Kept in {path}."

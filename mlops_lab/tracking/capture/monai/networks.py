@@ -61,14 +61,16 @@ def install(module: Any, patches: Patches) -> None:
             return
         latest = (run, weakref.ref(optimizer))
         book = run.book("networks", _Book)
-        if optimizer in book.optimizers or len(book.optimizers) >= MOST_OPTIMIZERS:
+        known = optimizer in book.optimizers
+        if not book.alike if known else len(book.optimizers) >= MOST_OPTIMIZERS:
             return
         book.optimizers.add(optimizer)
         try:
-            reachable = _reachable(sys._getframe(1))
-            beside = {id(other) for _, other in reachable.found.get("optimizer", ())}
-            for network in _networks(optimizer, reachable):
-                book.note(run, network, optimizer, beside)
+            if known:
+                book.again(run, optimizer)
+                return
+            for network in _networks(optimizer, _reachable(sys._getframe(1))):
+                book.note(run, network, optimizer)
         except Exception as error:
             run.notice(f"The network that is trained could not be described ({type(error).__name__}).")
 
@@ -90,7 +92,7 @@ def _over(info: LoaderInfo, cut: bool) -> None:
     book.looks += 1
     try:
         for network in _evaluated(_reachable(sys._getframe(1))):
-            book.note(info.run, network, None, set())
+            book.note(info.run, network, None)
     except Exception as error:
         info.run.notice(f"The network that is evaluated could not be described ({type(error).__name__}).")
 
@@ -112,9 +114,11 @@ class _Book:
         self.looks = 0
         self._told: list[tuple[dict[str, Any], Any]] = []
         """Of each network that became params what they say, and a weak reference to its optimizer."""
+        self.alike: list[tuple[Callable[[], Any], dict[str, Any], str, Callable[[], Any]]] = []
+        """Networks like one that was recorded before: the other one's optimizer, what is told of them, their own."""
 
-    def note(self, run: Run, network: Any, optimizer: Any, beside: set[int]) -> None:
-        """Record a network that is new here; `beside` are the ids of the optimizers that are in use together."""
+    def note(self, run: Run, network: Any, optimizer: Any) -> None:
+        """Record a network that is new here, unless it seems to be the next fold's."""
         if any(known() is network for known in self.networks) or len(self._told) >= MOST_NETWORKS:
             return
         self.networks.append(weakref.ref(network))
@@ -127,15 +131,27 @@ class _Book:
             for argument, value in (arguments(network._modules[part]) or {}).items():
                 told[f".{part}.{argument}"] = _short(value)
         told[".parameters"] = trainable(network)
+        text = _description(network, passed, seen is not None)
+        mine: Callable[[], Any] = weakref.ref(optimizer) if optimizer is not None else lambda: None
         for before, known in self._told:
-            other = known()
-            if before == told and optimizer is not None and other is not optimizer and id(other) not in beside:
-                return  # the next fold
-        self._told.append((told, weakref.ref(optimizer) if optimizer is not None else lambda: None))
+            if before == told and optimizer is not None and known() is not optimizer:
+                self.alike.append((known, told, text, mine))
+                return
+        self._tell(run, told, text, mine)
+
+    def again(self, run: Run, optimizer: Any) -> None:
+        """Record the networks that are trained together with that of `optimizer`, which steps again: no folds."""
+        together = [item for item in self.alike if item[0]() is optimizer]
+        self.alike = [item for item in self.alike if item not in together]
+        for _, told, text, mine in together:
+            self._tell(run, told, text, mine)
+
+    def _tell(self, run: Run, told: dict[str, Any], text: str, optimizer: Callable[[], Any]) -> None:
+        self._told.append((told, optimizer))
         name = "network" if len(self._told) == 1 else f"network_{len(self._told)}"
         for argument, value in told.items():
             run.note_param(f"{name}{argument}", value)
-        run.log_text(_description(network, passed, seen is not None), f"model/{name}.txt")
+        run.log_text(text, f"model/{name}.txt")
 
 
 def _inner(network: Any) -> Any:

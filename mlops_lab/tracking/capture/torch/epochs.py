@@ -6,11 +6,13 @@ within an epoch are none of their own; of loaders that are iterated side by side
 
 from __future__ import annotations
 
-from types import FrameType
+import dis
+import itertools
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from . import loaders
-from .frames import callers, mentioned, variables
+from .frames import authors, mentioned, variables
 from .loaders import LoaderInfo
 from .series import reached
 
@@ -39,6 +41,8 @@ class Epochs:
     def __init__(self) -> None:
         self.numbers: dict[int, int] = {}
         """Per thread: the number of the last epoch."""
+        self.steps: dict[int, int] = {}
+        """Per thread: the step of the last point of ``epoch``."""
         self.under_way: dict[LoaderInfo, tuple[Loops, Thread, int]] = {}
         """The passes that are epochs, and their numbers."""
         self.names: dict[int, str] = {}
@@ -62,8 +66,9 @@ def trained(loops: Loops, thread: Thread, frame: FrameType) -> None:
         last = 0 if book.under_way else max([reached(run, "epoch_seconds"), *book.numbers.values()])
     number = book.numbers[thread.key] = last + 1
     book.under_way[info] = (loops, thread, number)
-    if not book.names:
-        book.whole = _whole(frame)
+    if not book.names and (told := _whole(frame)) is not None:
+        name, book.whole = told
+        run.note_param(name, book.whole)
     book.names[thread.key] = info.name
     for series in loops.series.by_name.values():
         if series.thread == thread.key:
@@ -88,17 +93,27 @@ def _outermost(active: list[LoaderInfo], last: str | None) -> LoaderInfo:
     return next(info for info in outer if info.site == latest.site)
 
 
-def _whole(frame: FrameType) -> int | None:
-    """Find the number of epochs in the variables around `frame`, if exactly one is a candidate."""
-    for caller in callers(frame):
+def _whole(frame: FrameType) -> tuple[str, int] | None:
+    """Find the number of epochs among the variables around `frame`, with its name, if exactly one is a candidate."""
+    for caller in authors(frame):
         held, scope = variables(caller), caller.f_globals
         used = mentioned(caller.f_code, scope)
-        found = {scope[name] for name in _COUNTS if name in used and type(scope.get(name)) is int}
+        found = {scope[name]: name for name in _COUNTS if name in used and type(scope.get(name)) is int}
         if held is not scope:
-            found |= {held[name] for name in _COUNTS if type(held.get(name)) is int}
+            found.update((held[name], name) for name in _COUNTS if type(held.get(name)) is int)
+        for value in [value for value, name in found.items() if value < 1 or name in _counters(caller.f_code)]:
+            del found[value]
         if found:
-            return found.pop() if len(found) == 1 else None
+            value, name = found.popitem()
+            return None if found else (name, value)
     return None
+
+
+def _counters(code: CodeType) -> set[str]:
+    """Give the variables that a ``for`` of `code` counts with, whatever they are called."""
+    steps = list(dis.get_instructions(code))
+    after = [step for before, step in itertools.pairwise(steps) if before.opname == "FOR_ITER"]
+    return {step.argval for step in after if step.opname.startswith("STORE_")}
 
 
 def _over(info: LoaderInfo, cut: bool) -> None:
@@ -110,9 +125,15 @@ def _over(info: LoaderInfo, cut: bool) -> None:
     if cut:
         return
     run = info.run
-    run.log_metric("epoch", number, thread.last.step if thread.last is not None else number)
-    for series in list(loops.series.by_name.values()):
-        mean: Any = series.mean.value() if series.thread == thread.key else None
+    mine = [series for series in loops.series.by_name.values() if series.thread == thread.key]
+    # Of several losses some begin later, come more rarely, or come no more: the one that came most often counts.
+    book = run.book("epochs", Epochs)
+    gained = max([series.step - series.began for series in mine], default=0)
+    step = max([book.steps.get(thread.key, 0) + max(gained, 1), *(series.step for series in mine)])
+    book.steps[thread.key] = step
+    run.log_metric("epoch", number, step)
+    for series in mine:
+        mean: Any = series.mean.value()
         if callable(mean):
             run.log_deferred(f"{series.name}_epoch", mean)
         elif mean is not None:

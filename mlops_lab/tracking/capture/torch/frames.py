@@ -94,7 +94,7 @@ def names_of(thing: Any, frame: FrameType | None, latest: bool = False) -> Itera
 
     With `latest` what was assigned last comes first within one frame.
     """
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # kept, for the id of a copy that is gone may be that of the next
     for caller in authors(frame):
         held = variables(caller)
         scopes = [held]
@@ -103,7 +103,7 @@ def names_of(thing: Any, frame: FrameType | None, latest: bool = False) -> Itera
         for scope in scopes:
             if id(scope) in seen:
                 continue
-            seen.add(id(scope))
+            seen[id(scope)] = scope
             for name, value in list(scope.items())[:: -1 if latest else 1]:
                 if value is thing and isinstance(name, str) and not name.startswith("_"):
                     yield name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, count
 from types import FrameType
 from typing import Any
@@ -82,6 +82,9 @@ def _names(loader: Any, frame: FrameType | None) -> Iterator[str]:
     for given in names_of(loader.dataset, frame):
         if words := dataset_words(given):
             yield "_".join(words)
+    for given in _given(loader, frame):
+        if words := loader_words(given):
+            yield "_".join(words)
     for caller in callers(frame):
         owner = variables(caller).get("self")
         if not any(value is loader for value in inside(owner).values()):
@@ -90,7 +93,39 @@ def _names(loader: Any, frame: FrameType | None) -> Iterator[str]:
             if _HOLDS.search(given) and (words := loader_words(given)):
                 yield "_".join(words)
         if role := _OWNER.search(type(owner).__name__):
-            yield "train" if role[0].lower() == "train" else "val"
+            yield next(_roles(names_of(owner, caller)), "train" if role[0].lower() == "train" else "val")
+
+
+def _given(loader: Any, frame: FrameType | None) -> Iterator[str]:
+    """Give what a bundle's configuration, or else the trainer that asked the user for `loader`, calls it."""
+    for caller in callers(frame):
+        held = variables(caller)
+        own = held.get("self")
+        for thing in (own, *inside(own).values(), *held.values()):
+            yield from _configured(loader, thing)
+        # Lightning: the name of the method that gives the loader, or would (``val_dataloader``).
+        source = inside(inside(own).get("_data_source")).get("name")
+        if isinstance(source, str):
+            yield source
+            return
+
+
+def _configured(loader: Any, parser: Any) -> Iterator[str]:
+    """Give the parts of the id, ``test::dataloader``, under which a parser of MONAI's has made `loader`."""
+    if not type(parser).__module__.startswith("monai.bundle."):
+        return
+    made = inside(inside(parser).get("ref_resolver", parser)).get("resolved_content")
+    ids = [key for key, value in list(made.items()) if value is loader] if type(made) is dict else []
+    if ids:
+        parts = re.split("#|::", min(ids, key=len))
+        yield from _roles(parts)
+        yield from parts[::-1]
+
+
+def _roles(names: Iterable[str]) -> Iterator[str]:
+    """Give those of `names` that tell what data are for, by one word."""
+    for name in names:
+        yield from (word for word in loader_words(name) if word in ("train", "val", "test"))
 
 
 def batches(loader: Any) -> int | None:

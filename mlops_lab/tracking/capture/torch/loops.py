@@ -18,7 +18,7 @@ from ...run import Run
 from . import epochs, loaders, seeds
 from .arriving import Value, is_captured, total, value_of
 from .frames import Reachable, names_of, place
-from .optimizers import Member, Optimizers
+from .optimizers import Member, Optimizers, carried
 from .parts import Part
 from .series import AllSeries
 from .sites import Pending, Site, Thread, explains, function_names, kinds, new_site
@@ -138,6 +138,7 @@ class Loops:
     def stepping(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Measure the gradients of `optimizer`, which is about to step."""
         if (args[1] if len(args) > 1 else kwargs.get("closure")) is None:
+            optimizer = self.optimizers.counted(optimizer)
             self.optimizers.measure(self.optimizers.member(optimizer) or self._meet(optimizer), optimizer)
 
     def stepped(self, optimizer: Any) -> None:
@@ -229,7 +230,11 @@ class Loops:
         reachable = Reachable(frame, self._kind_of)
         optimizers = reachable.found.get("optimizer")
         if optimizers:
-            self._found = [(name, weakref.ref(optimizer)) for name, optimizer in optimizers]
+            named = [(name, carried(self._torch, optimizer)) for name, optimizer in optimizers]
+            reachable.found["optimizer"] = list(
+                {id(optimizer): (name, optimizer) for name, optimizer in named}.values()
+            )
+            self._found = [(name, weakref.ref(optimizer)) for name, optimizer in named]
         self._schedulers = [weakref.ref(scheduler) for _, scheduler in reachable.found.get("scheduler", ())]
         if loss.grad_fn is None:
             return
@@ -282,6 +287,7 @@ class Loops:
         return 0
 
     def _minimized(self, thread: Thread, optimizer: Any) -> Member:
+        optimizer = self.optimizers.counted(optimizer)
         member = self.optimizers.member(optimizer) or self._meet(optimizer)
         sites = self._share(thread, optimizer) if thread.pending else []
         if sites:
@@ -299,7 +305,7 @@ class Loops:
     def _meet(self, optimizer: Any) -> Member:
         """Take in an optimizer that has not stepped before."""
         found = [(name, other) for name, ref in self._found if (other := ref()) is not None]
-        companions = [other for _, other in found]
+        companions = list({id(other): other for _, other in found}.values())
         if all(other is not optimizer for other in companions):
             # The places were looked at when it was not there, or not in reach.
             companions = [optimizer]

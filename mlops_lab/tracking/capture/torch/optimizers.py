@@ -8,6 +8,7 @@ from typing import Any
 
 from ...run import Run
 from .arriving import Value, is_captured, value_of
+from .frames import inside
 from .words import class_words, free, optimizer_words
 
 MOST_OPTIMIZERS = 32
@@ -52,11 +53,22 @@ class Optimizers:
         self._count = 0
         self._prefixes: list[str] = []
         self._described: list[dict[str, Any]] = []
+        self._carried: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     def member(self, optimizer: Any) -> Member | None:
         """Give what is known of `optimizer`; None where it is new."""
         found = self._members.get(id(optimizer))
         return found if found is not None and found.optimizer() is optimizer else None
+
+    def counted(self, optimizer: Any) -> Any:
+        """Give the optimizer that counts when `optimizer` steps: the one that it carries, or itself."""
+        if self.member(optimizer) is not None:
+            return optimizer
+        known = self._carried.get(optimizer)
+        if known is None:
+            known = self._carried[optimizer] = weakref.ref(carried(self._torch, optimizer))
+        inner = known()
+        return optimizer if inner is None else inner
 
     def add(self, optimizer: Any, names: list[str], companions: list[Any], scheduler: Any) -> Member:
         """Take in `optimizer`, which the user calls `names`; its settings become params.
@@ -146,6 +158,24 @@ class Optimizers:
             self._run.log_metric(name, value, step)
         elif value is not None:
             self._run.log_deferred(name, value)
+
+
+def carried(torch: Any, optimizer: Any) -> Any:
+    """Look through an optimizer that only carries another one for the same parameters, as Lightning's and Accelerate's.
+
+    Returns
+    -------
+    optimizer
+        The one that it carries; itself where it carries none.
+    """
+    for held in inside(optimizer).values():
+        if issubclass(type(held), torch.optim.Optimizer) and _parameters(held) == _parameters(optimizer):
+            return held
+    return optimizer
+
+
+def _parameters(optimizer: Any) -> set[int]:
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
 
 
 def total_norm(torch: Any, gradients: list[Any]) -> Any:

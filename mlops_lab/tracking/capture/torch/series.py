@@ -31,6 +31,8 @@ class Series:
         Id of the thread that writes it.
     step
         Step of the last point.
+    began
+        Step of the last point before the epoch began.
     mean
         Of the points since the epoch began.
     member
@@ -39,14 +41,14 @@ class Series:
         The loss function has become a param.
     """
 
-    __slots__ = ("_recorded", "_run", "described", "mean", "member", "name", "step", "thread")
+    __slots__ = ("_recorded", "_run", "began", "described", "mean", "member", "name", "step", "thread")
 
     def __init__(self, run: Run, name: str, thread: int) -> None:
         self._run = run
         self.name = name
         self._recorded = run.metric_name(name)
         self.thread = thread
-        self.step = reached(run, name)
+        self.step = self.began = reached(run, name)
         self.mean = Mean()
         self.member: Any = None
         self.described = False
@@ -54,6 +56,7 @@ class Series:
     def begin(self) -> None:
         """Begin a mean; an epoch begins."""
         self.mean = Mean()
+        self.began = self.step
 
     def log(self, value: Value, step: int | None = None) -> None:
         """Record the next point."""
@@ -138,9 +141,7 @@ class AllSeries:
         series.described = True
         parts = list(dict.fromkeys(part for site in sites for part in site.parts))
         functions = list(dict.fromkeys(name for site in sites for name in site.functions))
-        suffix = series.name.removeprefix(LOSS)
-        first = all(not other.described for other in self.by_name.values() if other is not series)
-        losses.describe(self._run, "loss_function" if first else f"loss_function{suffix}", parts, functions)
+        losses.describe(self._run, f"loss_function{series.name.removeprefix(LOSS)}", parts, functions)
 
     def _new(self, thread: Thread, sites: list[Site], member: Member | None) -> Series:
         words: list[str] = []

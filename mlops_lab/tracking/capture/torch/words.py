@@ -12,7 +12,15 @@ _OPTIMIZER = ("optimizer", "optimizers", "optimiser", "optimisers", "optim", "op
 _LOADER = ("dataloader", "dataloaders", "loader", "loaders", "iterable", "iterator", "iter", "dl", "it", "data")
 _DATASET = ("dataset", "datasets", "data", "ds", "set")
 _NOTHING = {"l", "x", "o", "out", "output", "res", "result", "item", "self", "cls", "obj", "value", "tensor", "tensors"}
-_ROLES = {"training": "train", "tr": "train", "trn": "train", "validation": "val", "valid": "val", "testing": "test"}
+_ROLES = {
+    "training": "train",
+    "tr": "train",
+    "trn": "train",
+    "validation": "val",
+    "validate": "val",
+    "valid": "val",
+    "testing": "test",
+}
 
 
 def loss_words(name: str) -> list[str]:
