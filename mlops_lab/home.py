@@ -14,6 +14,10 @@ def home() -> Path:
     chosen = os.environ.get("MLOPS_LAB_HOME", "").strip()
     if chosen:
         path = Path(chosen).expanduser()
+        if not path.is_absolute():
+            # Fixed at the first use: the code that is tracked may change its folder.
+            path = path.absolute()
+            os.environ["MLOPS_LAB_HOME"] = str(path)
     else:
         import platformdirs
 

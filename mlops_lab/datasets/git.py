@@ -41,6 +41,9 @@ _FIXED = {
 # Personal settings that would change what git prints, or run programs of the repository's choice.
 _SETTINGS = ("core.fsmonitor=false", "core.quotePath=false", "log.showSignature=false", "log.showRoot=true")
 
+MOST_FILES = 1000
+"""Files that are asked about in one command; a longer one may be refused."""
+
 
 def top(path: str | os.PathLike[str] = ".") -> Path:
     """Find the top of the working tree that holds `path`, a file or a folder.
@@ -141,6 +144,15 @@ def tracks(path: str | os.PathLike[str]) -> bool:
     """Tell whether git knows the file at `path`: added, even if not committed yet."""
     place = Path(path)
     return bool(_output(_folder(place.parent), ("ls-files", "-z", "--", place.name)))
+
+
+def untracked(top: Path, files: Iterable[Path]) -> list[str]:
+    """List those of `files` that git does not know and is not told to ignore; only their folders are looked at."""
+    wanted = [os.fspath(file) for file in files][:MOST_FILES]
+    if not wanted:
+        return []
+    arguments = ("--literal-pathspecs", "ls-files", "-z", "--others", "--exclude-standard", "--", *wanted)
+    return [os.fsdecode(name) for name in _output(top, arguments).split(b"\0") if name]
 
 
 def remote_url(path: str | os.PathLike[str] = ".") -> str | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import screening
 from .gate import DOCUMENT, Gate
+from .journal import staging
 from .journal.writer import Journal
 from .model import Artifact, Record, Staged, sound
 
@@ -73,8 +74,12 @@ class Artifacts:
 
     def put(self, staged: Staged) -> None:
         """Have a file looked through that lies beside the journal already, and sent then."""
-        self._record(staged)
-        self._queue.put(staged)
+        screened = self._gate.record(staged)
+        if not isinstance(screened, Staged):
+            staging.give_up(self._journal.folder / staged.file, "blocked")
+            return
+        self._record(screened)
+        self._queue.put(screened)
         with self._guard:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="mlops_lab screening", daemon=True)
@@ -116,8 +121,8 @@ class Artifacts:
             except OSError as error:
                 self._say(f"{staged.name} could not be looked through ({error.strerror}) and is not sent.")
                 continue
-            if record is not None:
-                self._record(record)
+            if record is not None and not self._journal.closed:
+                self._record(record)  # else the wait was given up, and a sync does it again
 
     def _rest(self) -> None:
         """Leave the interpreter to the training for much longer than it was held; nobody rests while somebody waits."""

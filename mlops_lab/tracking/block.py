@@ -47,7 +47,7 @@ def track(
     grad_norm: bool = False,
     checkpoints: bool = True,
     cases: bool = True,
-    capture: Sequence[str] | None = None,
+    capture: str | Sequence[str] | None = None,
     resume: str | None = None,
 ) -> Block:
     """Track a block of code: ``with mlops_lab.track(experiment="brain", data=["brain@v2.0.0"]) as run: ...``.
@@ -92,7 +92,8 @@ def track(
         On entry, before the body runs: unknown or corrupt data, an experiment that was deleted, a privacy policy that
         cannot be used, a run to resume that there is not.
     """
-    options = TrackOptions(grad_norm, checkpoints, cases, None if capture is None else frozenset(capture))
+    chosen = [capture] if isinstance(capture, str) else capture
+    options = TrackOptions(grad_norm, checkpoints, cases, None if chosen is None else frozenset(chosen))
     versions = [data] if isinstance(data, str) else data
     return Block(experiment, run_name, versions, tags, params, seed, offline, options=options, resume=resume)
 
@@ -160,15 +161,19 @@ class Block:
         except BaseException:
             recording.abandon()
             raise
-        self._fluent = fluent.bind(run)
-        construction.arm()
-        self._capture = capture.install(self._options.capture)
-        runs.push(run)
-        if run.gate is not None and run.gate.guard.policy.printed_output:
-            self._printed = Printed()
-        metrics = system.SystemMetrics(run.folder) if system.wanted(self._options) else None
-        recording.keep(lambda: self._look(run, metrics))
-        termination.enter()
+        with Shield() as shield:
+            self._fluent = fluent.bind(run)
+            construction.arm()
+            self._capture = capture.install(self._options.capture)
+            runs.push(run)
+            if run.gate is not None and run.gate.guard.policy.printed_output:
+                self._printed = Printed()
+            metrics = system.SystemMetrics(run.folder) if system.wanted(self._options) else None
+            recording.keep(lambda: self._look(run, metrics))
+            termination.enter()
+        if shield.pressed:
+            self.close(KeyboardInterrupt())
+            raise KeyboardInterrupt
         return run
 
     def _begin(self, gate: Gate, data: list[str], folder: Path | None) -> Recording | ranks.Silent:
@@ -210,6 +215,8 @@ class Block:
         source = self._source if self._source is not None else _current_cell()
         if source is not None:
             self.add_cell(source)
+        elif run.gate is not None and runs.current is None:  # a block within another one runs the same script
+            self._add_script(run)
 
     def _look(self, run: Run, metrics: system.SystemMetrics | None) -> None:
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,24 @@ def given_in(values: Mapping[str, Any]) -> dict[str, UsedDataset]:
     return found
 
 
+def given_around(paths: Iterable[str]) -> UsedDataset | None:
+    """Find the version that was used earlier in this session and in whose view one of `paths` lies."""
+    if not _given:
+        return None
+    views = [(view, used) for path, used in list(_given.items()) for view in (path, _real(path))]
+    return next((used for text in paths for view, used in views if _inside(text, view)), None)
+
+
+def note_read(run: Run, used: UsedDataset) -> None:
+    """Record on `run` that it has read files of `used`, a version that was used earlier in this session."""
+    try:
+        again = _again(used)
+    except MlopsLabError as error:
+        run.notice(f"Files of {used.used.name}@{used.used.version} were read, which is not declared: {error}")
+        return
+    note_given(run, {"": again})
+
+
 def note_given(run: Run, given: Mapping[str, UsedDataset]) -> None:
     """Record on `run` what :func:`given_in` has found, and say where that is not what the run was told to use."""
     for name, used in given.items():
@@ -89,8 +108,9 @@ def note_given(run: Run, given: Mapping[str, UsedDataset]) -> None:
         if used.notice:
             run.notice(used.notice)
         for data in told:
+            how = f"the variable {name} of this cell leads to" if name else "it read files of"
             run.notice(
-                f"The run was told to use {data.name}@{data.version}, but the variable {name} of this cell leads to "
+                f"The run was told to use {data.name}@{data.version}, but {how} "
                 f"{used.used.name}@{used.used.version}. Both are recorded."
             )
 
@@ -102,6 +122,11 @@ def _leads_to(value: Any, depth: int) -> list[UsedDataset]:
         return []
     parts = islice(value.values() if isinstance(value, dict) else value, MOST_ITEMS)
     return [used for part in parts for used in _leads_to(part, depth - 1)]
+
+
+@cache
+def _real(view: Path) -> Path:
+    return Path(os.path.realpath(view))
 
 
 def _inside(value: str | Path, view: Path) -> bool:

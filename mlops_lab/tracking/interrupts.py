@@ -35,6 +35,19 @@ class Shield:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
+    @property
+    def pressed(self) -> bool:
+        """Was Ctrl-C pressed while it was held back?"""
+        return self._pressed
+
+    def see_to(self, step: Callable[[], object]) -> bool:
+        """Do `step` also where a Ctrl-C was pressed before; one that comes meanwhile ends it. False as for wait."""
+        pressed, self._pressed = self._pressed, False
+        try:
+            return self.wait(step)
+        finally:
+            self._pressed = self._pressed or pressed
+
     def wait(self, step: Callable[[], object]) -> bool:
         """Do `step`, which may take long; False when a Ctrl-C, now or earlier, or an error kept it from its end."""
         try:

@@ -51,6 +51,8 @@ class Recording:
         self._journal = journal
         self._offline = start.offline
         self._left = left
+        self._fresh = left is None or bool(start.continues)
+        self._refused = False
         self._projector = Projector(journal.folder, _server)
         self._sender = Sender(self._projector)
         self._keeper: Keeper | None = None
@@ -84,6 +86,7 @@ class Recording:
         try:
             self._projector.ensure_run()
         except Refused:
+            self._refused = True
             raise
         except ConnectionProblem as problem:
             self._projector.forget_server()
@@ -106,7 +109,8 @@ class Recording:
             return
         self._sender.finish(0)
         self._projector.release()
-        if self._left is None:
+        # Where the answer was not waited for the server may have the run all the same: a sync finds and ends it.
+        if self._fresh and (self._refused or not self._projector.position.creations):
             shutil.rmtree(self._journal.folder, ignore_errors=True)
 
     def end(self, status: EndStatus, shield: Shield, release: Callable[[], Any]) -> None:
@@ -121,7 +125,7 @@ class Recording:
             self._projector.last_words = [end]
         self._journal.close()
         # The run is safe from here on; what follows may wait for a server, and may be given up.
-        shield.wait(release)
+        shield.see_to(release)
         if not self._offline:
             shield.wait(lambda: self._sender.finish(LAST_ANSWER))
             self._sender.let_go()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 5.0
 """Seconds that the server has to answer."""
-SHORTEST_KEY = 6
+SHORTEST_KEY = 4
 """Characters of a run's id or key that are enough to name it."""
 _ID = re.compile(r"[0-9a-f]{32}")
 _MOST_NAMED = 10
@@ -45,6 +45,9 @@ def resume(run: str, wanted: Start) -> tuple[Journal, Start, LeftOff]:
     RunIsOpen
         When its block is open still.
     """
+    run = str(run).strip()
+    if not run:
+        raise NoSuchRun("The run to resume has no name.", "Give its name or its id.")
     found = [item for item in begun(list(folders.journals().iterdir())) if _is_called(run, *item)]
     if len(found) > 1:
         raise _several(
@@ -105,6 +108,8 @@ def _at_server(run: str, server: TrackingServer) -> dict[str, Any]:
             return server.get_run(run)
         except Refused as refusal:
             raise nowhere from refusal
+    if "'" in run and '"' in run:
+        raise nowhere  # MLflow's filters have no word for it
     quote = '"' if "'" in run else "'"
     experiments = [item["experiment_id"] for item in server.search_experiments()]
     found = server.search_runs(experiments, f"attributes.run_name = {quote}{run}{quote}", _MOST_NAMED)["runs"]

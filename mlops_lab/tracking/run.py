@@ -21,7 +21,7 @@ from .artifacts import Artifacts
 from .deferred import Deferred, Reader
 from .gate import FINDINGS, Gate
 from .journal.ledger import refused_entries
-from .journal.remains import LeftOff
+from .journal.remains import LOST, LeftOff
 from .journal.writer import Journal
 from .model import (
     LARGEST_STEP,
@@ -119,6 +119,9 @@ class Run:
             self._artifacts = Artifacts(journal, gate, self._write_record, self.notice)
             screening.note_origin(journal.folder, gate.folder, self.given)
 
+    def __repr__(self) -> str:
+        return f"<Run {self.name!r} of {self.experiment!r}, {self.status.lower()}>"
+
     @property
     def run_id(self) -> str | None:
         """MLflow's id of the run; None while no server holds it."""
@@ -146,7 +149,7 @@ class Run:
         if not name:
             return
         try:
-            number = float(value)
+            number = value if type(value) is float else _number(value)
         except Exception:
             self.notice(f"A value of {name} was not recorded: {_short(value)} is no number.")
             return
@@ -162,6 +165,10 @@ class Run:
         """Record one point of a series that a capture counts itself; `name` is one that :meth:`metric_name` gave."""
         self.steps[name] = step
         self._write(name, value, step, self._journal.now())
+
+    def file_name(self, name: str) -> str:
+        """Give the name under which a file is recorded; empty where the project's policy blocks it."""
+        return self._named(name)
 
     def metric_name(self, name: str) -> str:
         """Give the name under which a metric is recorded; empty where the project's policy blocks it."""
@@ -217,7 +224,7 @@ class Run:
     def log_text(self, text: str, name: str) -> None:
         """Upload `text` as the artifact `name`, e.g. ``"notes/remarks.txt"``."""
         if self._artifacts is not None and not self._over():
-            self._artifacts.log_text(text, name)
+            self._artifacts.log_text(_text(text), name)
 
     def hand_over(self, staged: Staged) -> None:
         """Have a file that lies beside the journal looked through for identifiers, and uploaded then."""
@@ -299,6 +306,8 @@ class Run:
         there, here = before.get(names.GIT_COMMIT, ""), tags.get(names.GIT_COMMIT, "")
         if there and here and there != here:
             self.notice(f"The run was begun at commit {there[:8]} and goes on at {here[:8]}.")
+        stale = {names.ENDED_BY: "", LOST: "false"}  # what is said of the end of the part before
+        self.set_tags({key: value for key, value in stale.items() if before.get(key)})
         self.set_tags({**tags, names.RESUMED: str(times)})
 
     def attach(self, sender: Sender) -> None:
@@ -371,6 +380,11 @@ class Run:
         self._journal.write(_encoder.encode(Metric(name, wire.to_number(value), step, when)) + b"\n")
         for told in self._observers:
             told(name, value)
+
+
+def _number(value: Any) -> float:
+    item = getattr(value, "item", None)  # of tensors and arrays: float() warns of gradients
+    return float(item() if callable(item) else value)
 
 
 def _whole(step: Any) -> int | None:

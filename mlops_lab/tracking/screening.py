@@ -114,7 +114,8 @@ def screen_what_is_left(folder: Path) -> bool:
     found: list[Record] = []
     if left:
         gate = _gate_of(folder)
-        found = [record for staged in left if (record := screen(folder, staged, gate, lambda _: None)) is not None]
+        named = [staged for record in left if isinstance(staged := gate.record(record), Staged)]
+        found = [record for staged in named if (record := screen(folder, staged, gate, lambda _: None)) is not None]
         if found and not append_for_the_dead(folder, found):
             return False  # its process lives after all, and does it itself
     forget_origin(folder)

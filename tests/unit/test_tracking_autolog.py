@@ -326,7 +326,12 @@ def test_a_segmentation_as_monais_tutorial_writes_it_for_lightning(lightning: An
     with block() as run:
         net = Net()
         keep = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "logs", filename="best_metric_model", monitor="val_dice")
-        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "accelerator": "cpu"}
+        quiet: dict[str, Any] = {
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "logger": False,
+            "accelerator": "cpu",
+        }
         pl.Trainer(max_epochs=3, num_sanity_val_steps=1, callbacks=[keep], **quiet).fit(net)
     found = points(run)
     assert [value for _, value in found["train_loss"]] == pytest.approx(net.losses, rel=1e-5)

@@ -36,6 +36,7 @@ class Follower:
 
         path = os.environ.get(_VARIABLE)
         if not path:
+            _point_to_local_server()
             return False
         try:
             session = read_session(path)
@@ -57,6 +58,19 @@ class Follower:
         except OSError:
             return path, 0, 0
         return path, facts.st_mtime_ns, facts.st_ino
+
+
+def _point_to_local_server() -> None:
+    """Where nobody is logged in, what is not tracked goes to the local server as well, if there is one."""
+    from ...connection import embedded
+
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        try:
+            uri = embedded.status().uri
+        except (MlopsLabError, OSError):
+            return
+        if uri:
+            os.environ["MLFLOW_TRACKING_URI"] = uri
 
 
 def send_in_background() -> None:

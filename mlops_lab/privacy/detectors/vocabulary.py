@@ -15,6 +15,7 @@ THINGS = listed(
     " export exports import imports incoming outgoing inbox outbox deidentified bids derivatives rawdata sourcedata"
     " processed preprocessed registered cropped resampled normalized normalised protocol arm variant scenario option"
     " mrn dob nhs pid chi ssn nhsno na rate ratio penalty"
+    " sans serif mono bitstream dejavu liberation noto roman helvetica arial courier verdana font family"
     " count counts distance detection classification level wise split set sets group groups data"
     " dataset datasets cohort mean median score dice loss model models metric metrics metadata id ids age sex weight"
     " image images imaging volume volumes label labels brain liver lung lungs heart kidney spleen prostate breast"

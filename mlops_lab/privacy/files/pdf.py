@@ -47,6 +47,8 @@ def read(examination: Examination, content: Content) -> Sequence[bytes | Content
     data = content.whole()
     if b"/Encrypt" in data:
         raise Blocked(Kind.UNREADABLE, "it is an encrypted PDF. Save it without a password.")
+    if b" obj" not in data:
+        raise Blocked(Kind.UNREADABLE, "it calls itself a PDF and holds no object of one. Write it anew.")
     new = bytearray(data)
     at = 0
     for begin, stop, packed in _streams(data):

@@ -96,7 +96,7 @@ def _watched(original: Any, tell: Teller) -> Any:
     def watched(*args: Any, **kwargs: Any) -> Any:
         value = original(*args, **kwargs)
         run = runs.current
-        book = seen.of(run) if run is not None else None
+        book = seen.of(run) if run is not None else seen.of_parent()
         if book is not None:
             with contextlib.suppress(
                 Exception

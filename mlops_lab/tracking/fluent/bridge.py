@@ -42,6 +42,7 @@ from .experiments import Experiments
 from .files import lead_tables
 from .models import Models
 from .runs import NOTE, PARENT, Held
+from .screened import screen_client
 from .store import BlockStore
 
 _REGISTRY = "mlflow.tracking._model_registry.fluent"
@@ -235,6 +236,7 @@ class _Hook(OpenBlocks):
                 fluent_calls.lead_values(module, patches, self)
                 fluent_calls.lead_stores(sys.modules[SERVICE], patches, self)
                 lead_tables(module.MlflowClient, patches, self.known, self._experiments.away)
+                screen_client(module.MlflowClient, patches)
         except (AttributeError, KeyError, TypeError):
             patches.restore()  # a version that looks different: the variables do what they can
             return

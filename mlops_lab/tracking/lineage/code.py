@@ -100,18 +100,20 @@ def code_tags(folder: Path | None) -> dict[str, str]:
         Tags as :mod:`mlops_lab.connection.tags` names them, without credentials and without paths of this computer
         where a repository makes them relative.
     """
+    from . import script
+
     tags: dict[str, str] = {}
     path = notebook()
     place = code_folder(path, folder)
-    top = git_tags(tags, place, path) if place is not None else None
+    top = git_tags(tags, place, path or script.path()) if place is not None else None
     running = shell()
     if path is not None:
         tags[names.SOURCE_TYPE] = "NOTEBOOK"
         tags[names.NOTEBOOK] = tags[names.SOURCE_NAME] = _relative(path, top)
     else:
-        script = sys.argv[0] if sys.argv and sys.argv[0] and running is None else ""
+        started = sys.argv[0] if sys.argv and sys.argv[0] and running is None else ""
         tags[names.SOURCE_TYPE] = "NOTEBOOK" if running is not None else "LOCAL"
-        tags[names.SOURCE_NAME] = _relative(_absolute(script), top) if script else "notebook"
+        tags[names.SOURCE_NAME] = _relative(_absolute(started), top) if started else "notebook"
     if running is not None:
         tags.update(cell_tags(running, path))
     tags[names.COMMAND] = command(top)
@@ -129,17 +131,20 @@ def code_folder(path: Path | None, folder: Path | None) -> Path | None:
 def git_tags(tags: dict[str, str], folder: Path, code: Path | None = None) -> Path | None:
     """Add the tags of the repository around `folder` and give its top; None, and no tags, where there is none.
 
-    A notebook (`code`) that git does not know is an uncommitted change too: the commit does not hold it. Submodules
-    need no tags of their own: the commit names theirs, and one that stands elsewhere makes the tree dirty.
+    A notebook or script (`code`) that git does not know is an uncommitted change too, and so is an imported module:
+    the commit does not hold them. Submodules need no tags of their own: the commit names theirs, and one that stands
+    elsewhere makes the tree dirty.
     """
     from ...datasets import git
+    from . import script
 
     try:
         state = git.state(folder)
         if state.commit:
             tags[names.GIT_COMMIT] = state.commit
-            unknown = code is not None and code.is_absolute() and not git.tracks(code)
-            tags[names.GIT_DIRTY] = "true" if unknown or state.dirty else "false"
+            dirty = state.dirty or (code is not None and code.is_absolute() and not git.tracks(code))
+            dirty = dirty or bool(git.untracked(state.top, script.modules(state.top)))
+            tags[names.GIT_DIRTY] = "true" if dirty else "false"
     except MlopsLabError:
         return None
     if state.branch:

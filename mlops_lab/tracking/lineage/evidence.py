@@ -85,6 +85,33 @@ def _named(meta: Mapping[Any, Any], found: list[str]) -> bool:
     return False
 
 
+def is_partial(batch: Any, size: int) -> bool:
+    """Tell whether a batch of up to `size` items names the file of its first item alone.
+
+    That is what PyTorch's own way to join items leaves of MONAI's metadata. All arrays of such a batch are as long as
+    it has items; those of items that were not joined have the channels there.
+    """
+    lengths: set[int] = set()
+    return _alone(batch, lengths, 3) and len(lengths) == 1 and 1 < lengths.pop() <= size
+
+
+def _alone(value: Any, lengths: set[int], depth: int) -> bool:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        lengths.add(int(shape[0]) if len(shape) else 0)
+        meta = getattr(value, "meta", None)
+        return isinstance(meta, dict) and any(type(meta.get(key)) is str for key in _NAME_KEYS)
+    if not depth or not isinstance(value, (list, tuple, Mapping)):
+        return False
+    parts = islice(value.values() if isinstance(value, Mapping) else value, MOST_VALUES)
+    return any([_alone(part, lengths, depth - 1) for part in parts])
+
+
+def is_in_memory(dataset: Any) -> bool:
+    """Tell whether a dataset is a list, or PyTorch's of tensors: it reads no files."""
+    return type(dataset).__name__ == "TensorDataset" or isinstance(dataset, (list, tuple))
+
+
 def listed(dataset: Any) -> Iterator[str]:
     """Give the paths in a dataset's own lists, without asking it for an item.
 

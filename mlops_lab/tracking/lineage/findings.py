@@ -55,7 +55,7 @@ def document(seen: Seen, complete: bool) -> str:
     ]
     whole = {
         "schema_version": SCHEMA_VERSION,
-        "complete": complete and not seen.more,
+        "complete": complete and not seen.more and not seen.unlisted,
         "declared": declared,
         "outside": seen.outside.document(),
     }
@@ -88,6 +88,11 @@ def sentences(seen: Seen, complete: bool) -> list[str]:
                     f"{counts.consulted} of {counts.files} {role} files of {version.spec} were looked at before the "
                     "training was over: a choice that they had a part in is not tested by them."
                 )
+    if seen.unlisted:
+        found.append(
+            f"The batches of a loader do not name all files that they were read from, and its dataset "
+            f"({', '.join(sorted(seen.unlisted))}) keeps no list of them: the counts may be too low."
+        )
     if seen.more:
         found.append("More files were read than are told apart; the counts are those of the first ones.")
     elif not complete:

@@ -14,9 +14,13 @@ import threading
 import time
 import weakref
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import data
+from ..active import runs
 from . import evidence, findings
+from .children import Children, are_forked
 from .declared import Declared
 from .outside import Outside
 
@@ -53,14 +57,40 @@ def of(run: Run) -> Seen | None:
     return watch(run) if wanted(run.options) else None
 
 
+class _Fork:
+    """The book that a forked process tells its files to: that of the run which the forking thread belonged to."""
+
+    book: Seen | None = None
+    begun: Seen | None = None
+
+    def before(self) -> None:
+        run = runs.current
+        self.begun = self.book
+        if run is not None:
+            with contextlib.suppress(Exception):
+                self.begun = of(run)
+
+    def in_child(self) -> None:
+        self.book = self.begun
+
+
+_fork = _Fork()
+os.register_at_fork(before=_fork.before, after_in_child=_fork.in_child)
+
+
+def of_parent() -> Seen | None:
+    """Give the book that a forked process without a run of its own tells its files to."""
+    return _fork.book
+
+
 class _Loader:
-    """What one loader handed out."""
+    """What one loader handed out, or one iterator whose loader nobody holds."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = weakref.ref(loader)
         self.names: set[str] = set()
-        self.nameless = False
-        """A batch said nothing of files, so the dataset's own list has to do."""
+        self.listed = False
+        """Batches said nothing of files, or not of all, so the dataset's own list has to do."""
         self.info: LoaderInfo | None = None
         self.trained = False
         self.first = self.last_trained = 0.0
@@ -84,17 +114,23 @@ class Seen:
         What it read besides.
     more
         Files beyond those that are told apart.
+    unlisted
+        Classes of datasets whose loaders read files that neither their batches nor they themselves name.
     """
 
     def __init__(self, run: Run) -> None:
         self.declared: list[Declared] = []
         self.outside = Outside(run.folder)
         self.more = 0
+        self.unlisted: set[str] = set()
+        self._children = Children()
+        self._read_given: set[Path] = set()
+        """Views of versions that were used before this run, and that it has read from."""
         self._run = run
         self._told: dict[str, str] = {}
         """Every name once, so that a loader's set shares its text."""
         self._news: deque[str] = deque()
-        self._datasets: deque[tuple[_Loader, Any]] = deque()
+        self._datasets: deque[tuple[_Loader, Any, bool]] = deque()
         self._loaders: dict[int, _Loader] = {}
         self._trained_on: set[str] = set()
         self._last_trained = 0.0
@@ -110,12 +146,19 @@ class Seen:
 
     def opened(self, told: Any) -> None:
         """Take note that a reader has read `told`: a path, several, or an open file."""
+        if self._children.here:
+            names = [name for name in map(_absolute, evidence.names_of(told)) if name not in self._told]
+            self._told.update(zip(names, names, strict=True))
+            self._children.tell(names)
+            return
         for name in evidence.names_of(told):
             self._add(name)
 
     def batch(self, info: LoaderInfo, batch: Any) -> bool:
         """Take note of the files that a loader's batch was read from; False where its batches say nothing of files."""
         loader = info.loader
+        if loader is None and info.iterator is not None:
+            loader = info.iterator()  # ``for batch in DataLoader(...)``: nobody holds the loader while it runs
         if loader is None:
             return False
         book = self._loaders.get(id(loader))
@@ -126,18 +169,19 @@ class Seen:
             book.info = info
             book.first = book.first or info.given
         told = evidence.names_in(batch)
-        if not told:
-            if not book.nameless:
-                book.nameless = True
-                self._datasets.append((book, loader.dataset))
-                self._start()
-            return False
-        if not book.names.issuperset(told):
+        if not book.listed and (not told or (info.batch <= 1 and evidence.is_partial(batch, _size(loader)))):
+            book.listed = True
+            hidden = bool(told) or not are_forked(getattr(info.iterator and info.iterator(), "_workers", ()))
+            self._datasets.append((book, loader._dataset if hasattr(loader, "_dataset") else loader.dataset, hidden))
+            self._start()
+        if told and not book.names.issuperset(told):
             book.names.update(known for name in told if (known := self._add(name)))
-        return True
+        return bool(told)
 
     def finish(self) -> None:
         """Look at what is left, within reason, and record the counts; what is missing then is said."""
+        if self._thread.ident is None:
+            self._hear()
         if self._thread.ident is not None:
             self._deadline = time.monotonic() + LONGEST_WAIT
             self._wake.set()
@@ -151,10 +195,10 @@ class Seen:
         for sentence in findings.sentences(self, complete):
             self._run.notice(sentence)
         self._loaders.clear()
+        self._children.close()
 
     def _add(self, name: str) -> str | None:
-        if name[:1] != os.sep and "://" not in name:
-            name = os.path.join(os.getcwd(), name)  # now, for the code may change its folder
+        name = _absolute(name)
         known = self._told.get(name)
         if known is not None:
             return known
@@ -209,19 +253,34 @@ class Seen:
 
     def _settle(self) -> None:
         """Find out of every new name, and after a new declaration of every stranger, what it is."""
+        self._hear()
+        self._declare()
+        while self._datasets and not self._late():
+            book, dataset, hidden = self._datasets.popleft()
+            names = list(evidence.listed(dataset))
+            book.names.update(known for name in names if (known := self._add(name)))
+            if hidden and not names and not evidence.is_in_memory(dataset):
+                self.unlisted.add(type(dataset).__name__)
+        while self._news and not self._late():
+            self._place(self._news.popleft())
+        for name, found in list(self.outside.matched(self.declared)):
+            self._belongs(name, found, elsewhere=True)
+
+    def _hear(self) -> None:
+        """Take in what forked processes have read."""
+        for name in self._children.heard():
+            self._add(name)
+        self.more += self._children.more and not self.more
+
+    def _declare(self) -> bool:
+        """Take in the versions that the run was given since the last look; False where there is none."""
         given = self._run.given[len(self.declared) :]
         if given:
             self.declared += [Declared.of(used) for used in given]
             self.outside.look_again()
             for name in list(self.outside.files):
                 self._place(name)
-        while self._datasets and not self._late():
-            book, dataset = self._datasets.popleft()
-            book.names.update(known for name in evidence.listed(dataset) if (known := self._add(name)))
-        while self._news and not self._late():
-            self._place(self._news.popleft())
-        for name, found in list(self.outside.matched(self.declared)):
-            self._belongs(name, found, elsewhere=True)
+        return bool(given)
 
     def _late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
@@ -234,6 +293,13 @@ class Seen:
                 if found:
                     self._belongs(name, found, elsewhere=False)
                     return
+        used = data.given_around(dict.fromkeys((path, self.outside.real(path))))
+        if used is not None and used.path not in self._read_given:
+            self._read_given.add(used.path)
+            data.note_read(self._run, used)
+            if self._declare():
+                self._place(name)
+                return
         self.outside.add(name, path)
 
     def _belongs(self, name: str, found: list[tuple[Declared, str]], elsewhere: bool) -> None:
@@ -260,3 +326,14 @@ class Seen:
             if self._recorded.get(name) != value:
                 self._recorded[name] = value
                 self._run.set_tag(name, value)
+
+
+def _absolute(name: str) -> str:
+    # Now, for the code may change its folder.
+    return name if name[:1] == os.sep or "://" in name else os.path.join(os.getcwd(), name)
+
+
+def _size(loader: Any) -> int:
+    """Give the number of items in a batch of a loader or its iterator; 0 where it is not known or there is one."""
+    size = getattr(getattr(loader, "_index_sampler", None), "batch_size", None)
+    return size if isinstance(size, int) else 0

@@ -185,7 +185,7 @@ class Checkpoints:
             facts, why = snapshot.facts, kept[snapshot]
             score = facts["score"]
             entry = Entry(
-                name=names[snapshot],
+                name=self._run.file_name(names[snapshot]) or f"checkpoint_{len(index.files) + 1}",
                 file=snapshot.file.relative_to(self._run.folder).as_posix(),
                 size=snapshot.size,
                 modified=snapshot.modified,

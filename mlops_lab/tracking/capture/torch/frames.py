@@ -41,14 +41,18 @@ Place = tuple[int, ...]
 """Where a call stands: code objects and instructions of the nearest frames."""
 
 
-def place(frame: FrameType | None, depth: int = 3) -> Place:
+def place(frame: FrameType | None) -> Place:
     """Tell where `frame` stands now, with the calls that led to it; the same for every round of a loop."""
-    found: list[int] = []
-    while frame is not None and depth:
-        found += (id(frame.f_code), frame.f_lasti)
-        frame = frame.f_back
-        depth -= 1
-    return tuple(found)
+    # Written out, for every backward call asks for it.
+    if frame is None:
+        return ()
+    above = frame.f_back
+    if above is None:
+        return (id(frame.f_code), frame.f_lasti)
+    top = above.f_back
+    if top is None:
+        return (id(frame.f_code), frame.f_lasti, id(above.f_code), above.f_lasti)
+    return (id(frame.f_code), frame.f_lasti, id(above.f_code), above.f_lasti, id(top.f_code), top.f_lasti)
 
 
 def codes(frame: FrameType | None, depth: int = 3) -> list[CodeType]:

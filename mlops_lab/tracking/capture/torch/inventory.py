@@ -37,6 +37,8 @@ class Entry:
         self.passes = 0
         """Passes that came to an end or trained."""
         self.batches: int | None = None
+        self.described = False
+        """The settings of the loader that it has now are params."""
 
 
 class Loaders:
@@ -56,7 +58,7 @@ class Loaders:
         kind = None if given else (type(loader.dataset).__name__, loader.batch_size)
         name = next(name for name in chain([plain], (f"{plain}_{n}" for n in count(2))) if self._free(name, kind))
         found = self._entries.get(name) or Entry(name, kind)
-        found.loader = weakref.ref(loader)
+        found.loader, found.described = weakref.ref(loader), False
         found.batches = batches(loader)
         self._entries[found.name] = self._ids[id(loader)] = found
         return found

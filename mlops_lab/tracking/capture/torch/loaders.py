@@ -23,7 +23,15 @@ from .frames import Place, place
 MODULES = ("torch.utils.data.dataloader",)
 
 _INFO = "_mlops_lab_pass"
-_inside = threading.local()
+
+
+class _Inside(threading.local):
+    """Whether this thread is inside of a loader; a default costs less to read than what may be missing."""
+
+    loader = False
+
+
+_inside = _Inside()
 
 
 class LoaderInfo:
@@ -197,7 +205,7 @@ def _watched_iter(original: Any, iterator_class: type) -> Any:
         run = runs.current
         if run is None:
             return original(self)
-        if getattr(_inside, "loader", False):
+        if _inside.loader:
             # What another loader, or a dataset, iterates over within a batch is no pass of its own.
             iterator = original(self)
             if isinstance(iterator, iterator_class):
@@ -229,7 +237,7 @@ def _watched_next(original: Any) -> Any:
     def watched(self: Any) -> Any:
         info = self.__dict__.get(_INFO, False)
         run = runs.current
-        if run is None or info is None or getattr(_inside, "loader", False):
+        if run is None or info is None or _inside.loader:
             return original(self)
         if info is False or info.run is not run:
             # Begun before the block, or in another one.
@@ -254,13 +262,13 @@ class _Watched:
     def __next__(self) -> Any:
         if runs.current is not self._info.run or self._info.over:
             return next(self._iterator)
-        return _next(self._info, self._iterator.__next__)
+        return _next(self._info, next, self._iterator)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._iterator, name)
 
 
-def _next(info: LoaderInfo, original: Callable[..., Any], *args: Any) -> Any:
+def _next(info: LoaderInfo, take: Callable[[Any], Any], iterator: Any) -> Any:
     """Take the next batch of a pass and note it."""
     thread = info.book
     thread.latest = None  # it may be large, and its successor is about to be made
@@ -269,7 +277,7 @@ def _next(info: LoaderInfo, original: Callable[..., Any], *args: Any) -> Any:
         info.step_seconds += asked - info.given
     _inside.loader = True
     try:
-        batch = original(*args)
+        batch = take(iterator)
     except StopIteration:
         info.data_seconds += perf_counter() - asked
         _end(info, exhausted=True)
@@ -305,7 +313,9 @@ def _begin(run: Run, loader: Any, frame: FrameType | None, began: float) -> Load
         entry = book.loaders.entry(loader, frame)
         info = LoaderInfo(run, loader, entry.name, entry.passes + 1, entry.batches, place(frame))
         info.began = began
-        inventory.describe(run, loader, entry.name)
+        if not entry.described:
+            entry.described = True
+            inventory.describe(run, loader, entry.name)
         info.book = thread = book.thread
         info.nested = [other for other in thread.active if other.batch]
         thread.active.append(info)

@@ -88,11 +88,28 @@ class Loops:
         if not scalars[0].is_cpu and is_captured(self._torch, scalars[0]):
             self.run.notice("Steps that are replayed as a CUDA graph are not seen; their losses are not recorded.")
             return
-        thread = self.thread()
+        thread = self._threads.get(threading.get_ident()) or self.thread()
         thread.site = None
+        where = place(frame)
+        known = thread.sites.get(where)
+        if (
+            known is not None
+            and known.plain
+            and known.version == self._version
+            and not (thread.pending or thread.evaluated or thread.calls.fresh or trains)
+            and thread.passes == self.passes.changes
+            and len(scalars) == 1
+            and scalars[0].is_cpu
+        ):
+            pending = Pending()
+            pending.values.append(scalars[0].item())
+            known.remember()
+            thread.pending[known] = pending
+            thread.site = known
+            return
         if thread.evaluated and thread.evaluated == self._step_around(frame):
             return  # a line search tries out what is no step
-        site = self._site(thread, held, frame)
+        site = self._site(thread, where, held, frame)
         if trains:
             site.aside, site.asked = False, True
         if site.aside and not site.known:
@@ -124,6 +141,7 @@ class Loops:
                 pending.parts.setdefault(group[0], []).append(total(taken))
         if site.direct:
             self._write(thread, [site])
+        site.settle()
 
     def failed(self) -> None:
         """Take the last loss back: its gradients could not be computed."""
@@ -183,8 +201,7 @@ class Loops:
         loaders.finish(self.run)
         self._threads.clear()
 
-    def _site(self, thread: Thread, held: list[Any], frame: FrameType) -> Site:
-        where: Any = place(frame)
+    def _site(self, thread: Thread, where: Any, held: list[Any], frame: FrameType) -> Site:
         site = thread.sites.get(where)
         loss = held[0]
         if site is not None and site.shared:
@@ -327,6 +344,7 @@ class Loops:
         if not mine and len(sites) == 1 and not sites[0].shared:
             # Whatever was found when this place was met first: it is this optimizer's turn now.
             sites[0].shared = True
+            sites[0].plain = False
             sites[0].series = None
             return sites
         if len(mine) > 1:

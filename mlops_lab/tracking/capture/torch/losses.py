@@ -28,7 +28,14 @@ _MOST_PARTS = 256
 _TRIES = 3
 """Backward calls after which a loss that was computed, but never found in one, is left alone."""
 
-_busy = threading.local()
+
+class _Busy(threading.local):
+    """Whether this thread is inside of a loss."""
+
+    loss = False
+
+
+_busy = _Busy()
 
 
 def is_loss_class(cls: type, torch: Any) -> bool:
@@ -116,7 +123,7 @@ def hook(cls: type, torch: Any, patches: Patches, noted: Callable[[Any, Any, Fra
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         # Looked up anew, for torch.fx puts its own in its place.
         call = module_class.__call__ if inherited else own
-        if is_compiling() or getattr(_busy, "loss", False):
+        if is_compiling() or _busy.loss:
             return call(self, *args, **kwargs)
         _busy.loss = True
         try:

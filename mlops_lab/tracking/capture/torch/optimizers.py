@@ -110,6 +110,10 @@ class Optimizers:
         """Record the learning rates where they changed, and the norm that was measured before the step."""
         groups = optimizer.param_groups
         seen = member.seen
+        if len(seen) == len(groups) == 1 and member.norm is None:
+            rate = groups[0].get("lr")
+            if type(rate) is float and rate == seen[0]:
+                return
         if len(seen) == len(groups):
             for before, group in zip(seen, groups, strict=True):
                 rate = group.get("lr")

@@ -80,6 +80,8 @@ class Site:
         Its gradients are handed to the code that asked for them, not kept with the parameters.
     unsure
         A loss of the user's own is in reach, whose calls are watched from the next step on only.
+    plain
+        One loss for at most one optimizer, with nothing more to be found out: the short way will do.
     """
 
     __slots__ = (
@@ -96,6 +98,7 @@ class Site:
         "groups",
         "known",
         "parts",
+        "plain",
         "reach",
         "series",
         "shared",
@@ -124,11 +127,17 @@ class Site:
         self.aside = False
         self.asked = False
         self.unsure = False
+        self.plain = False
 
     def follow(self, before: Site) -> None:
         """Take over what is known of the same place from `before`; the optimizers are looked at anew."""
         self.series, self.consumed, self.direct = before.series, before.consumed, before.direct
         self.parts, self.groups, self.functions = before.parts, before.groups, before.functions
+
+    def settle(self) -> None:
+        """Find out whether it is `plain`."""
+        special = self.shared or self.aside or self.asked or self.direct or self.groups
+        self.plain = self.closure is False and len(self.known) < 2 and not special
 
     @property
     def several(self) -> bool:

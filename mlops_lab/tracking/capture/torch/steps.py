@@ -41,6 +41,12 @@ def install(torch: Any, patches: Patches) -> None:
     seeds.install(torch, patches)
 
 
+class _Inside(threading.local):
+    """Whether this thread is inside of a backward call."""
+
+    backward = False
+
+
 class _Doors:
     """The hooks of one installation."""
 
@@ -91,14 +97,14 @@ class _Doors:
     def hook_backward(self) -> None:
         """Watch the three ways to a gradient."""
         torch, note, take_back = self._torch, self._back_propagated, self._failed
-        inside = threading.local()
+        inside = _Inside()
         tensor_backward = torch.Tensor.backward
         autograd_backward = torch.autograd.backward
         autograd_grad = torch.autograd.grad
 
         @functools.wraps(tensor_backward)
         def watched_tensor_backward(self: Any, gradient: Any = None, *args: Any, **kwargs: Any) -> Any:
-            if getattr(inside, "backward", False):
+            if inside.backward:
                 return tensor_backward(self, gradient, *args, **kwargs)
             inside.backward = True
             try:
@@ -113,7 +119,7 @@ class _Doors:
 
         @functools.wraps(autograd_backward)
         def watched_autograd_backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> Any:
-            if getattr(inside, "backward", False):
+            if inside.backward:
                 return autograd_backward(tensors, grad_tensors, *args, **kwargs)
             inside.backward = True
             try:
@@ -138,7 +144,7 @@ class _Doors:
                 asked = inputs = tuple(asked)
             trains = bool(asked) and all(isinstance(item, torch.nn.Parameter) for item in _values(asked))
             creates = kwargs.get("create_graph", args[1] if len(args) > 1 else False)
-            if trains and not creates and not getattr(inside, "backward", False) and _is_loss_gradient(grad_outputs):
+            if trains and not creates and not inside.backward and _is_loss_gradient(grad_outputs):
                 note(outputs, sys._getframe(1), trains=True)
             return autograd_grad(outputs, inputs, grad_outputs, *args, **kwargs)
 

@@ -1,0 +1,63 @@
+"""The program's own code, where no notebook has it: the script, and the imported modules that lie in its repository."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import code
+
+LONGEST = 1_000_000
+"""Characters of a script that is recorded."""
+
+
+def path() -> Path | None:
+    """Give the file that Python was started with, as a script or by ``-m``.
+
+    None in IPython, for code of ``-c`` and of the standard input, and for a command or module that was installed:
+    the list of packages names these.
+    """
+    told = _file(sys.modules.get("__main__"))
+    if told is None or code.shell() is not None:
+        return None
+    found = Path(os.path.realpath(told))
+    return found if found.is_file() and not _is_installed(found) else None
+
+
+def source(script: Path) -> str | None:
+    """Give the text of `script`; None where Python could not have read it, or where it is too long to be one."""
+    try:
+        with tokenize.open(script) as file:
+            text = file.read(LONGEST + 1)
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+    return text if len(text) <= LONGEST else None
+
+
+def modules(top: Path) -> Iterator[Path]:
+    """Give the files of the modules that were imported from below `top`, packages that are installed there left out."""
+    own = f"{os.path.realpath(top)}{os.sep}"
+    for module in list(sys.modules.values()):
+        told = _file(module)
+        if told is None:
+            continue
+        real = os.path.realpath(told)
+        if real.startswith(own) and real.endswith(".py") and not _is_installed(Path(real)):
+            yield Path(real)
+
+
+def _file(module: Any) -> str | None:
+    # Not by its attribute: a module that is loaded when it is needed would be loaded now.
+    told = getattr(module, "__dict__", {}).get("__file__")
+    return told if isinstance(told, str) and told else None
+
+
+def _is_installed(file: Path) -> bool:
+    if "site-packages" in file.parts or "dist-packages" in file.parts:
+        return True
+    # The environment's own folder may be the repository's, or a project may be a folder of the system's Python.
+    return file.parent in (Path(sys.executable).parent, Path(os.path.realpath(sys.executable)).parent)
