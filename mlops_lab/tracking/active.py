@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -23,17 +24,22 @@ class ActiveRuns:
         self._guard = threading.Lock()
         self._stacks: dict[int, list[Run]] = {}
         self._shared: Run | None = None
+        self._tasks: dict[str, int] = {}
+        """Per run the asyncio task that opened its block; 0 outside of one."""
 
     @property
     def current(self) -> Run | None:
         """The run that the calling thread records to."""
         own = self._stacks.get(threading.get_ident())
-        return own[-1] if own else self._shared
+        if not own:
+            return self._shared
+        return own[-1] if len(own) == 1 else self._of_this_task(own)
 
     def push(self, run: Run) -> None:
         """Make `run` the current one of this thread."""
         with self._guard:
             thread = threading.get_ident()
+            self._tasks[run.key] = _task()
             # Lists are replaced, never changed: `current` reads them without the lock.
             self._stacks[thread] = [*self._stacks.get(thread, ()), run]
             self._share()
@@ -41,6 +47,7 @@ class ActiveRuns:
     def remove(self, run: Run) -> None:
         """Take `run` out, whichever thread opened it."""
         with self._guard:
+            self._tasks.pop(run.key, None)
             for thread, stack in list(self._stacks.items()):
                 left = [other for other in stack if other is not run]
                 if left:
@@ -55,10 +62,25 @@ class ActiveRuns:
         self._stacks = {}
         self._shared = None
 
+    def _of_this_task(self, own: list[Run]) -> Run:
+        """Of several blocks in one thread, give the innermost of this task: tasks take turns."""
+        task = _task()
+        return next((run for run in reversed(own) if self._tasks.get(run.key) == task), own[-1])
+
     def _share(self) -> None:
         main = self._stacks.get(threading.main_thread().ident or 0)
         known = [run for stack in self._stacks.values() for run in stack]
         self._shared = main[-1] if main else known[0] if len(known) == 1 else None
+
+
+def _task() -> int:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return 0
+    try:
+        return id(asyncio.current_task())
+    except RuntimeError:  # no loop runs in this thread
+        return 0
 
 
 runs = ActiveRuns()

@@ -20,7 +20,7 @@ from .capture import construction
 from .fluent import bridge as fluent
 from .gate import Gate, gate_for
 from .interrupts import Shield, Terminated, termination
-from .lineage import code, environment, seen, system
+from .lineage import code, environment, script, seen, system
 from .literals import literals
 from .model import SCHEMA_VERSION, EndStatus, Start, sound
 from .options import TrackOptions
@@ -216,7 +216,7 @@ class Block:
         if source is not None:
             self.add_cell(source)
         elif run.gate is not None and runs.current is None:  # a block within another one runs the same script
-            self._add_script(run)
+            script.record(run)
 
     def _look(self, run: Run, metrics: system.SystemMetrics | None) -> None:
         try:

@@ -160,6 +160,8 @@ class Position(msgspec.Struct):
     """Files noted before `offset` of which nothing more was heard: those that are there are to be looked through."""
     closed: str = ""
     """Why the run's experiment does not take it, as the server last said."""
+    gone: bool = False
+    """The run was deleted on the server, and the person has been told."""
 
     @property
     def complete(self) -> bool:

@@ -239,3 +239,26 @@ print("RUN", run.run_id)
     stored = server.get_run(run_id)
     assert params(stored)["by_hand"] == "yes"
     assert stored["info"]["status"] == "FINISHED"
+
+
+def test_blocks_in_tasks_that_take_turns_do_not_mix(mlops_home: Path) -> None:
+    import asyncio
+
+    import torch
+
+    async def training(name: str, steps: int) -> int:
+        with track(name, offline=True) as run:
+            net = torch.nn.Linear(1, 1)
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for _ in range(steps):
+                await asyncio.sleep(0.001)
+                optimizer.zero_grad()
+                net(torch.ones(1, 1)).sum().backward()
+                optimizer.step()
+        return run.steps["train_loss"]
+
+    async def main() -> list[int]:
+        return list(await asyncio.gather(training("a", 3), training("b", 5), training("c", 4)))
+
+    assert asyncio.run(main()) == [3, 5, 4]
+    assert active_run() is None

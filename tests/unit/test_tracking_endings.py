@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlops_lab.connection import tags as names
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import preview, sync, track
+from mlops_lab.tracking import active_run, preview, sync, track
 from mlops_lab.tracking.errors import NoSuchCapture, NoSuchRun
 from tests.unit.test_tracking_block import history, tags
 
@@ -135,3 +136,50 @@ def test_only_the_chosen_captures_are_on(server: TrackingServer, experiment: str
     with track(experiment=experiment, capture=["torch"]):
         assert torch.Tensor.backward is not backward
     assert torch.Tensor.backward is backward
+
+
+def test_a_ctrl_c_while_the_block_closes_leaves_nothing_changed(mlops_home: Path) -> None:
+    import mlflow
+
+    before = mlflow.active_run
+    block = track("edges", offline=True)
+    run = block.open()
+    run.at_end(lambda: os.kill(os.getpid(), signal.SIGINT))
+    block.close()
+    assert mlflow.active_run is before
+    assert run.status == "FINISHED"
+
+
+def test_a_ctrl_c_between_the_runs_creation_and_the_body_ends_the_run(
+    server: TrackingServer, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    before = mlflow.active_run
+    monkeypatch.setattr("mlops_lab.tracking.block.construction.arm", lambda: os.kill(os.getpid(), signal.SIGINT))
+    block = track(experiment)
+    with pytest.raises(KeyboardInterrupt), block:
+        raise AssertionError("the body may not run")
+    assert mlflow.active_run is before
+    assert active_run() is None
+    assert block.run is not None
+    assert block.run.run_id is not None
+    assert server.get_run(block.run.run_id)["info"]["status"] == "KILLED"
+
+
+def test_a_ctrl_c_while_the_server_creates_the_run_leaves_no_run_running(
+    server: TrackingServer, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = TrackingServer.create_run
+
+    def interrupted(self: TrackingServer, *args: Any, **kwargs: Any) -> Any:
+        create(self, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrackingServer, "create_run", interrupted)
+        with pytest.raises(KeyboardInterrupt), track(experiment):
+            raise AssertionError("the body may not run")
+    sync()
+    (run,) = server.search_runs([server.ensure_experiment(experiment)])["runs"]
+    assert run["info"]["status"] == "KILLED"

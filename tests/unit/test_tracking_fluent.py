@@ -127,12 +127,12 @@ def artifacts(server: TrackingServer, run_id: str, path: str = "") -> set[str]:
     return found
 
 
-def test_a_run_in_an_experiment_of_the_users_choice_is_a_child_of_ours_and_ends_nothing(
+def test_a_run_that_is_begun_in_another_experiment_is_a_child_of_ours_and_ends_nothing(
     server: TrackingServer, experiment: str, mlflow: Any
 ) -> None:
     with track(experiment=experiment) as run:
-        mlflow.set_experiment(f"{experiment}-own")
-        with mlflow.start_run(run_name="mine") as own:
+        chosen = mlflow.set_experiment(f"{experiment}-own")
+        with mlflow.start_run(run_name="mine", experiment_id=chosen.experiment_id) as own:
             mlflow.log_metric("a", 1.0)
         run.log_metric("b", 2.0)
     assert any("another experiment" in notice for notice in run.notices)
@@ -142,6 +142,78 @@ def test_a_run_in_an_experiment_of_the_users_choice_is_a_child_of_ours_and_ends_
     assert server.get_run(run.run_id)["info"]["status"] == "FINISHED"
     assert history(server, run.run_id, "b") == [(1, 2.0)]
     assert [item["info"]["run_id"] for item in runs_in(server, f"{experiment}-own")] == [own.info.run_id]
+
+
+def test_an_experiment_that_is_set_moves_nothing_and_the_person_reads_how_to_choose_it(
+    server: TrackingServer, experiment: str, mlflow: Any
+) -> None:
+    mine = f"{experiment}-mine"
+    sentence = (
+        f"mlflow.set_experiment('{mine}') is not followed inside a tracked block, whose run is in the experiment "
+        f"'{experiment}'; use --experiment {mine}."
+    )
+    with track(experiment=experiment, run_name="a") as first:
+        mlflow.set_experiment(mine)
+        with mlflow.start_run(run_name="b") as started:
+            mlflow.log_metric("a", 1.0)
+        mlflow.log_metric("after", 2.0)
+    assert started.info.run_id == first.run_id
+    assert first.notices.count(sentence) == 1
+    assert first.run_id
+    assert history(server, first.run_id, "a") == [(0, 1.0)]
+    assert history(server, first.run_id, "after") == [(0, 2.0)]
+    assert server.get_run(first.run_id)["info"]["run_name"] == first.name == first.progress().name == "b"
+
+    assert fluent.chosen_experiment(ask=False) == mine  # known without asking, for a block that has no other choice
+    with track(experiment=experiment) as second:
+        mlflow.log_metric("a", 3.0)
+    assert second.notices == [sentence]
+    with track(experiment=mine) as third:
+        with mlflow.start_run() as started:
+            mlflow.log_metric("a", 4.0)
+    assert (started.info.run_id, third.notices) == (third.run_id, [])
+    with track(experiment=experiment) as fourth:
+        mlflow.set_experiment(f"{mine}-2")  # and MLflow is told nothing else
+    assert any(f"set_experiment('{mine}-2') is not followed" in notice for notice in fourth.notices)
+    assert len(runs_in(server, experiment)) == 3
+    assert len(runs_in(server, mine)) == 1
+
+
+def test_the_experiment_that_was_set_before_a_block_has_a_name_unless_its_server_is_silent(
+    server: TrackingServer, experiment: str, mlflow: Any, monkeypatch: pytest.MonkeyPatch, silent_server: str
+) -> None:
+    assert fluent.chosen_experiment() is None
+    mlflow.set_experiment(experiment)
+    assert fluent.chosen_experiment(ask=False) is None
+    assert fluent.chosen_experiment() == experiment == fluent.chosen_experiment(ask=False)
+    monkeypatch.setattr(fluent, "NAME_ANSWER", 0.2)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", silent_server)
+    assert fluent.chosen_experiment() is None
+
+
+def test_the_runs_of_a_search_are_numbered_and_say_where_their_code_is(
+    server: TrackingServer, experiment: str, mlflow: Any
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with track(experiment=experiment, run_name="grid") as run:
+        for _ in range(2):
+            with mlflow.start_run(nested=True):
+                pass
+        own = {"mlflow.source.name": "search.py"}
+        with mlflow.start_run(nested=True, run_name="named", tags=own):
+            pass
+        # As MLflow's autologging begins the trials of scikit-learn's searches.
+        client, place = mlflow.MlflowClient(), runs_in(server, experiment)[0]["info"]["experiment_id"]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: client.create_run(place), range(4)))
+    stored = {item["info"]["run_name"]: tags(item) for item in runs_in(server, experiment)}
+    assert set(stored) == {"grid", "named", *(f"grid-{number}" for number in range(1, 7))}
+    assert stored["named"]["mlflow.source.name"] == "search.py"
+    ours = stored["grid"]["mlflow.source.name"]
+    assert ours != sys.argv[0]
+    assert {stored[f"grid-{number}"]["mlflow.source.name"] for number in range(1, 7)} == {ours}
+    assert run.status == "FINISHED"
 
 
 def test_calls_after_a_finished_start_run_still_land_in_our_run_and_the_next_block_is_clean(
@@ -306,8 +378,8 @@ def test_offline_a_cell_full_of_mlflow_runs_through_and_everything_waits_here(
         assert [point.value for point in mlflow.MlflowClient().get_metric_history(run.key, "a")] == [1.0]
         assert mlflow.get_run(run.key).info.run_name == run.name
         mlflow.pyfunc.log_model(name="model", python_model=lambda model_input: model_input, pip_requirements=[])
-        mlflow.set_experiment(f"{experiment}-other")
-        with mlflow.start_run() as below:
+        chosen = mlflow.set_experiment(f"{experiment}-other")
+        with mlflow.start_run(experiment_id=chosen.experiment_id) as below:
             mlflow.log_metric("b", 2.0)
     assert mlflow.tracking.fluent._active_experiment_id is None
     points, settings, _, files = journaled(run)
@@ -393,8 +465,8 @@ def test_a_server_that_dies_in_the_middle_gets_everything_once_when_it_is_back(
             name="net", python_model=lambda model_input: model_input, pip_requirements=[], registered_model_name="net"
         )
         mlflow.register_model(logged.model_uri, "net")
-        mlflow.set_experiment(f"{experiment}-late")
-        with mlflow.start_run():
+        chosen = mlflow.set_experiment(f"{experiment}-late")
+        with mlflow.start_run(experiment_id=chosen.experiment_id):
             mlflow.log_metric("b", 1.0)
     assert run.status == "FINISHED"
     group_server.start()

@@ -237,6 +237,56 @@ def test_a_long_patch_is_cut(repository: Repository, monkeypatch: pytest.MonkeyP
     assert "cut here" in lineage.uncommitted_changes(repository.path)
 
 
+SCRIPT = """
+import mlops_lab
+import {module}
+
+max_epochs = 4
+api_token = 'abc123secret'
+if __name__ == "__main__":
+    with mlops_lab.track(offline=True) as run:
+        with mlops_lab.track() as inner:
+            pass
+    start = run.start.tags
+    print("TOLD", start["mlops_lab.git.dirty"], run.params.get("max_epochs"), inner.params.get("max_epochs"))
+    for file in sorted(run.folder.rglob("*.py")):
+        print(file.name, file.read_text())
+"""
+
+
+def test_a_script_is_recorded_and_one_that_the_commit_lacks_is_an_uncommitted_change(
+    repository: Repository, mlops_home: Path
+) -> None:
+    repository.commit("project/__init__.py", "")
+    repository.commit("project/network.py", "layers = 3\n")
+    repository.commit("project/train.py", SCRIPT.format(module="project.network"))
+    repository.commit("train.py", SCRIPT.format(module="project.loss"))
+    (repository.path / "project/loss.py").write_text("weight = 1\n")
+    (repository.path / "train_new.py").write_text(SCRIPT.format(module="project.network"))
+
+    def start(*words: str, told: str | None = None) -> str:
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=repository.path,
+            input=told,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout.partition("TOLD ")[2]
+
+    known = start("-m", "project.train")
+    assert known.startswith("false 4 None\n"), "the commit holds the script and what it imports, not what lies about"
+    assert "max_epochs = 4" in known
+    assert "abc123secret" not in known
+    assert start("train.py").startswith("true 4 None\n"), "an imported module is not in the commit"
+    assert start("train_new.py").startswith("true 4 None\n"), "the script is not in the commit"
+    assert start("-", told=SCRIPT.format(module="project.network")) == "false None None\n"
+    assert start("-c", SCRIPT.format(module="project.network")) == "false None None\n"
+
+
 PLAIN_RUN = """
 import mlflow, sys
 from mlflow.tracking.context import registry

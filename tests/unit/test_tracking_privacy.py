@@ -580,3 +580,31 @@ def test_a_secret_in_the_code_is_looked_for_in_everything_that_the_run_keeps(mlo
     assert "no entry with ***" in texts["traceback.txt"]
     assert [path for path in run.folder.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()] == []
     assert "password" in run.gate.sentence() if run.gate else False
+
+
+def test_names_of_checkpoints_and_what_mlflows_client_writes_besides_runs_are_screened(
+    server: TrackingServer, experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    net = torch.nn.Linear(2, 2)
+    with track(experiment) as run:
+        torch.save(net.state_dict(), "Mueller_Anna_best.pth")
+        torch.save(net.state_dict(), "fold1_9434765919.pt")
+        client = mlflow.MlflowClient()
+        mlflow.set_experiment_tag("owner", "patient 9434765919")
+        client.create_registered_model(f"model 9434765919 {experiment}", description="of 9434765919")
+    assert run.run_id
+    files = {file["path"] for file in server.list_artifacts(run.run_id, "checkpoints")}
+    assert len(files) == 3
+    assert not [name for name in files if "9434765919" in name or "Mueller" in name]
+    kept = b"".join(path.read_bytes() for path in run.folder.rglob("*") if path.is_file())
+    assert b"9434765919" not in kept
+    assert b"Mueller" not in kept
+    there = server.get("experiments/get-by-name", {"experiment_name": experiment})["experiment"]
+    assert "9434765919" not in str(there)
+    models = server.get("registered-models/search", {"max_results": 100}).get("registered_models", [])
+    assert [model["name"] for model in models if experiment in model["name"]]
+    assert "9434765919" not in str(models)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,13 @@ import pytest
 import torch
 from monai.data.dataloader import DataLoader as MonaiLoader
 from monai.data.dataset import CacheDataset, Dataset, PersistentDataset
+from monai.data.meta_tensor import MetaTensor
 from monai.transforms.compose import Compose
 from monai.transforms.io.array import LoadImage
 from monai.transforms.io.dictionary import LoadImaged
 from monai.transforms.utility.dictionary import EnsureChannelFirstd, EnsureTyped
 from torch.utils.data import ConcatDataset, DataLoader, Subset
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from mlops_lab.connection.rest import TrackingServer
 from mlops_lab.tracking import Run, track, use_dataset
@@ -174,6 +177,91 @@ def test_an_evaluation_may_read_the_test_files(
         look(MonaiLoader(Dataset(items(use_dataset("scans@v1"), "test"), LOADING)))
     found = told(run)
     assert found.counts[1] == "test: 4 of 4, train: 0 of 6, tune: 0 of 2"
+    assert found.notices == []
+
+
+class Pairs(torch.utils.data.Dataset[Any]):
+    """Items in the style of most notebooks: an image with its metadata, and a number."""
+
+    def __init__(self, items: list[dict[str, str]], listed: bool = True) -> None:
+        self.files = [item["image"] for item in items] if listed else None
+        self.given = lambda: [item["image"] for item in items]
+        self.load = LoadImage(ensure_channel_first=True)
+
+    def __len__(self) -> int:
+        return len(self.given())
+
+    def __getitem__(self, index: int) -> Any:
+        return self.load(self.given()[index]), index
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_that_no_variable_holds_is_seen(
+    told: Callable[[Run], Told], experiment: str, scans: DvcRepository, workers: int
+) -> None:
+    with track(experiment=experiment, data="scans@v1") as run:
+        dataset = Dataset(items(use_dataset("scans@v1"), "train"), LOADING)
+        network = torch.nn.Conv3d(1, 1, 1)
+        for batch in MonaiLoader(dataset, batch_size=2, num_workers=workers):
+            network(batch["image"].float()).mean().backward()
+        for _ in DataLoader(Pairs(items(use_dataset("scans@v1"), "tune")), num_workers=workers):
+            pass
+    found = told(run)
+    assert found.counts == ("scans@v1: 7 of 13", "test: 0 of 4, train: 6 of 6, tune: 1 of 2", "0")
+    assert found.document["declared"][0]["roles"]["train"]["trained"] == 6
+    assert found.document["complete"] is True
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_batch_that_names_its_first_file_alone_stands_for_all_of_them(
+    told: Callable[[Run], Told],
+    experiment: str,
+    scans: DvcRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    listed: bool,
+) -> None:
+    # MONAI's loaders teach PyTorch's default to keep all names; in a program without one it does not know how.
+    monkeypatch.delitem(default_collate_fn_map, MetaTensor, raising=False)
+    with track(experiment=experiment, data="scans@v1") as run:
+        dataset = Pairs(items(use_dataset("scans@v1"), "train", "tune", "test"), listed)
+        train(DataLoader(dataset, batch_size=3, num_workers=1))
+    found = told(run)
+    assert found.counts[0] == "scans@v1: 6 of 13"  # the workers tell what they open
+    trained = sum(role["trained"] for role in found.document["declared"][0]["roles"].values())
+    assert trained == (6 if listed else 2)
+    assert found.document["complete"] is listed
+    assert found.says("do not name all files") is not listed
+
+
+def read(path: str) -> float:
+    return float(nibabel.load(path).get_fdata().mean())
+
+
+def test_what_a_pool_of_processes_reads_is_seen(
+    told: Callable[[Run], Told], experiment: str, scans: DvcRepository, tmp_path: Path
+) -> None:
+    with track(experiment=experiment, data="scans@v1") as run:
+        view = use_dataset("scans@v1")
+        files = [str(path) for path in sorted(view.glob("images/*.nii"))]
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            pool.map(read, files)
+        dataset = persistent(items(view, "train"), tmp_path)
+        for _ in range(2):
+            look(MonaiLoader(dataset, num_workers=1))
+    found = told(run)
+    assert found.counts == ("scans@v1: 9 of 13", "test: 2 of 4, train: 6 of 6, tune: 1 of 2", "0")
+    assert found.document["complete"] is True
+
+
+def test_a_version_that_was_used_before_the_block_is_declared_by_reading_it(
+    told: Callable[[Run], Told], experiment: str, scans: DvcRepository
+) -> None:
+    view = use_dataset("scans@v1")
+    with track(experiment=experiment) as run:
+        train(MonaiLoader(Dataset(items(view, "train"), LOADING), num_workers=1))
+    found = told(run)
+    assert found.counts == ("scans@v1: 6 of 13", "test: 0 of 4, train: 6 of 6, tune: 0 of 2", "0")
+    assert [data.version for data in run.data] == ["v1"]
     assert found.notices == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import threading
 import time
@@ -18,6 +19,8 @@ from .runs import Child, Held
 
 LAST_ANSWER = 10.0
 """Seconds at the end of a block for what the runs below it still have to send."""
+NAME_ANSWER = 2.0
+"""Seconds that a server has to say what an experiment is called before a block begins without knowing it."""
 LOGIN_SEEN = 5.0
 """Seconds after which a login that was made elsewhere is noticed."""
 FLUENT = "mlflow.tracking.fluent"
@@ -42,6 +45,12 @@ class Binding(Held):
         self.adopted = False
         """Has the user's ``start_run`` had this run?"""
         self.children: list[Child] = []
+        self.numbers = itertools.count(1)
+        """Of the runs below it that nobody named; several threads may begin some at once."""
+        self.chosen_before = chosen_experiment_id()
+        self.name_before = chosen_experiment(ask=False)
+        self.told = ""
+        """The experiment of which somebody was told that it is not followed."""
         self._earlier = {item.info.run_id for item in active_runs()}
 
     def release(self, status: EndStatus = "FINISHED") -> None:
@@ -114,8 +123,7 @@ class OpenBlocks:
 
     def next_name(self, home: Held) -> str:
         """Name a run that is begun without a name. MLflow would draw one from the random stream of the training."""
-        count = len(home.children) if isinstance(home, Binding) else 0
-        return f"{home.run.name}-{count + 1}"
+        return f"{home.run.name}-{next(home.numbers) if isinstance(home, Binding) else 1}"
 
     def begun(self, child: Child) -> None:
         """Take note of a run that was begun."""
@@ -145,6 +153,65 @@ def same_server(binding: Held, uri: str) -> bool:
         return bool(expected) and origin_of(uri) == expected
     except ValueError:
         return False
+
+
+_names: dict[tuple[str, str], str] = {}
+"""What experiments are called that ``mlflow.set_experiment`` chose, by MLflow's address and their id."""
+
+
+def chosen_experiment_id() -> str | None:
+    """Give the id of the experiment that ``mlflow.set_experiment`` chose; None where nothing was chosen."""
+    chosen = getattr(sys.modules.get(FLUENT), "_active_experiment_id", None)
+    return str(chosen) if chosen else None
+
+
+def chosen_experiment(ask: bool = True) -> str | None:
+    """Give the name of the experiment that ``mlflow.set_experiment`` chose before a block, for its run.
+
+    Parameters
+    ----------
+    ask
+        Ask the server where the name is not known here; it has :data:`NAME_ANSWER` seconds.
+
+    Returns
+    -------
+    str or None
+        None where nothing was chosen, or on another server than the block's, or nobody can say the name.
+    """
+    chosen = chosen_experiment_id()
+    if chosen is None:
+        return None
+    try:
+        name = _names.get(_place_of(chosen))
+        if name is None and ask:
+            name = _asked_name(chosen)
+            if name is not None:
+                remember_choice(chosen, name)
+    except Exception:  # a name is worth no failure; the run goes where it would without it
+        return None
+    return name
+
+
+def remember_choice(chosen: str, name: str) -> None:
+    """Take note of what the experiment is called that was chosen, for the blocks to come."""
+    _names[_place_of(chosen)] = name
+
+
+def _place_of(chosen: str) -> tuple[str, str]:
+    return tracking_uri(), chosen
+
+
+def _asked_name(chosen: str) -> str | None:
+    uri = tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        with contextlib.closing(connection.open_server(timeout=NAME_ANSWER)) as server:
+            if origin_of(uri) != origin_of(server.uri):
+                return None
+            found = server.get("experiments/get", {"experiment_id": chosen})["experiment"]
+            return str(found["name"]) if found.get("lifecycle_stage", "active") == "active" else None
+    if chosen_server():
+        return None  # a place of the user's own
+    return str(sys.modules[SERVICE]._get_store().get_experiment(chosen).name)
 
 
 def _current_server() -> str:

@@ -4,8 +4,9 @@ Nothing is imported and nothing is sent until the cell really calls MLflow. Whil
 
 - ``mlflow.log_*`` without a run, ``mlflow.active_run`` and the first ``mlflow.start_run`` mean the block's run; its id
   is the server's, or our run key while no server holds it;
-- a ``start_run`` after that, with ``nested=True``, or in an experiment that the user chose, begins a run of its own
-  below the block's run; what is captured while it is open in this thread belongs to it;
+- a ``start_run`` after that, with ``nested=True``, or with the ``experiment_id`` of another experiment, begins a run of
+  its own below the block's run; what is captured while it is open in this thread belongs to it;
+- ``mlflow.set_experiment`` moves nothing: the block's run has its experiment, and the person is told how to choose it;
 - writing costs a write to a journal (:mod:`.store`), whatever the server does; questions go to the server, with
   short patience;
 - where the user pointed MLflow at another server, MLflow is left alone;
@@ -14,14 +15,17 @@ Nothing is imported and nothing is sent until the cell really calls MLflow. Whil
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import shlex
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from ...connection import tags as names
 from ..capture.arrival import Arrivals
 from ..capture.patches import Patches
 from ..run import Run
@@ -33,7 +37,9 @@ from .bindings import (
     Binding,
     OpenBlocks,
     active_runs,
+    chosen_experiment_id,
     chosen_server,
+    remember_choice,
     same_server,
     tracking_uri,
 )
@@ -82,6 +88,8 @@ class _Hook(OpenBlocks):
         with self._guard:
             if binding not in self._open:
                 return
+            with contextlib.suppress(Exception):  # the sentence is worth no block that stays open
+                self._note_choice(binding)
             self._open.remove(binding)
             if self._open:
                 self._point()
@@ -94,10 +102,39 @@ class _Hook(OpenBlocks):
             self._stores, self._experiments, self.models = {}, Experiments(), Models()
             self._environment.end()
 
+    def _note_choice(self, binding: Binding) -> None:
+        """Say of a choice that was made in the block what becomes of it; the next block may follow it."""
+        chosen = chosen_experiment_id()
+        if chosen is None:
+            return
+        if chosen != binding.chosen_before and not _elsewhere(binding):
+            self._tell_choice(binding)
+        name = self._experiments.name(chosen)
+        if name is not None and not self._experiments.stands_in(chosen):
+            remember_choice(chosen, name)
+
+    def _tell_choice(self, binding: Binding) -> None:
+        """Say, once, that the experiment which MLflow was told of is not the one that the run is in."""
+        chosen = chosen_experiment_id()
+        if chosen is None or chosen == binding.told or chosen == binding.experiment_id:
+            return
+        binding.told = chosen
+        name = self._experiments.name(chosen)
+        if name is None and chosen == binding.chosen_before:
+            name = binding.name_before
+        if name == binding.run.experiment or (name is None and not binding.experiment_id):
+            return  # the same, or nobody can be asked what it is called
+        what = f"mlflow.set_experiment({name!r})" if name else "The experiment that mlflow.set_experiment chose"
+        advice = f"; use --experiment {shlex.quote(name)}" if name and not binding.resumed else ""
+        binding.run.notice(
+            f"{what} is not followed inside a tracked block, whose run is in the experiment "
+            f"{binding.run.experiment!r}{advice}."
+        )
+
     def _forget_stand_ins(self) -> None:
         """No server knows the ids that stood for experiments; MLflow keeps the one that was set."""
         fluent: Any = sys.modules.get(FLUENT)
-        if self._experiments.stands_in(getattr(fluent, "_active_experiment_id", None) or ""):
+        if self._experiments.stands_in(chosen_experiment_id() or ""):
             fluent._active_experiment_id = None
         if self._experiments.stands_in(os.environ.get(EXPERIMENT_ID, "")):
             del os.environ[EXPERIMENT_ID]
@@ -119,7 +156,9 @@ class _Hook(OpenBlocks):
             held = self.held(run_id)
             with without_run_id():
                 return original(**given) if held is None else self._resume(held, given)
-        elsewhere, own = self._place(binding, given.get("experiment_id"))
+        elsewhere, own = _elsewhere(binding), self._own(binding, given.get("experiment_id"))
+        if not (elsewhere or own):
+            self._tell_choice(binding)
         inside = active_runs()
         below = given.get("nested") or given.get("parent_run_id")
         if not (inside or elsewhere or own or below or binding.adopted):
@@ -129,7 +168,8 @@ class _Hook(OpenBlocks):
             binding.run.notice("MLflow is pointed at another server here: what it records is a run of its own there.")
         elif own:
             binding.run.notice(
-                "MLflow was told of another experiment than this run's: what it records is a run of its own there."
+                "mlflow.start_run was given another experiment than this run's: what it records is a run of its own "
+                "there."
             )
         return self._begin(binding, original, given, elsewhere, own, inside)
 
@@ -182,7 +222,9 @@ class _Hook(OpenBlocks):
             )
         if given.get("run_name"):
             held.rename(given["run_name"])
-        tags = dict(given.get("tags") or {})
+        tags = {str(key): value for key, value in (given.get("tags") or {}).items()}
+        if names.RUN_NAME in tags:
+            held.rename(tags.pop(names.RUN_NAME))
         if given.get("description"):
             tags[NOTE] = given["description"]
         held.run.set_tags(tags)
@@ -192,7 +234,10 @@ class _Hook(OpenBlocks):
     def meant(self) -> Held | None:
         """Give the block's run where a call that names none means it; None where MLflow has another one in mind."""
         binding = self.binding()
-        return None if binding is None or any(self._place(binding, None)) else binding
+        if binding is None or _elsewhere(binding):
+            return None
+        self._tell_choice(binding)
+        return binding
 
     def implied(self) -> Any:
         """Give :meth:`meant` as MLflow's active run."""
@@ -205,19 +250,14 @@ class _Hook(OpenBlocks):
         stand_in = self._experiments.named(held.run.experiment)
         return fluent.ActiveRun(held.shown(self.artifact_uri, stand_in))
 
-    def _place(self, binding: Binding, experiment_id: Any) -> tuple[bool, bool]:
-        """Tell whether MLflow is pointed at another server, and whether at another experiment than the block's."""
-        fluent: Any = sys.modules[FLUENT]
-        chosen = experiment_id if experiment_id is not None else getattr(fluent, "_active_experiment_id", None)
-        elsewhere = chosen_server() and not same_server(binding, tracking_uri())
-        if chosen is None:
-            return elsewhere, False
-        if str(chosen) == binding.experiment_id:
-            return elsewhere, False
-        name = self._experiments.name(str(chosen))
+    def _own(self, binding: Binding, experiment_id: Any) -> bool:
+        """Tell whether ``start_run`` was given another experiment than the block's."""
+        if experiment_id is None or str(experiment_id) == binding.experiment_id:
+            return False
+        name = self._experiments.name(str(experiment_id))
         if name is None and not binding.experiment_id:
-            return elsewhere, False  # nobody can be asked what it is called
-        return elsewhere, name != binding.run.experiment
+            return False  # nobody can be asked what it is called
+        return name != binding.run.experiment
 
     # How MLflow is changed
 
@@ -251,6 +291,11 @@ class _Hook(OpenBlocks):
                 make = functools.partial(self._get_store, uri)
                 self._stores[uri] = BlockStore(uri, make, self, self._experiments, self.models)
             return self._stores[uri]
+
+
+def _elsewhere(binding: Binding) -> bool:
+    """Tell whether the user pointed MLflow at another server than the block's."""
+    return chosen_server() and not same_server(binding, tracking_uri())
 
 
 def _no_store(uri: str) -> Any:

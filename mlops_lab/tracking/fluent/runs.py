@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 import time
 import uuid
@@ -36,6 +37,14 @@ CATCH_UP = 2.0
 NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
 _MOST_NAMED = 5
+_SOURCE = frozenset(
+    {
+        *(names.SOURCE_NAME, names.SOURCE_TYPE, names.NOTEBOOK, names.REPOSITORY, names.COMMAND, names.PERSON),
+        *(names.CELL, names.CELL_ID, names.CELL_INDEX),
+        *(names.GIT_COMMIT, names.GIT_BRANCH, names.GIT_REMOTE, names.GIT_DIRTY),
+    }
+)
+"""Tags of the block's run that hold for the runs below it as well."""
 CAPTURED = re.compile(r"(train_loss|lr|grad_norm)(_|$)|epoch$")
 """Series of the training loop, whose steps count optimizer steps; the user's count something else."""
 
@@ -157,7 +166,11 @@ class Held:
 
     def rename(self, name: str) -> None:
         """Give the run another name."""
-        self.run.set_tag(names.RUN_NAME, name)
+        name = self.screened(sound(name))
+        if name:
+            self.run.name = name
+            self.run.set_tag(names.RUN_NAME, name)
+            self._shown = None
 
     def log_files(self, local: str | os.PathLike[str], folder: str = "") -> None:
         """Log the files of the folder `local`, without its own name."""
@@ -227,7 +240,7 @@ class Child(Held):
             run_name=sound(name),
             time=began or int(time.time() * 1000),
             user=block.run.start.user,
-            tags={sound(key): sound(value) for key, value in tags.items()},
+            tags={sound(key): sound(value) for key, value in _with_source(block, tags).items()},
             offline=block.run.offline,
             parent=parent.run.key if parent is not None else "",
         )
@@ -291,6 +304,18 @@ class Child(Held):
         self._sender.start()
 
 
+def _with_source(block: Held, tags: Mapping[str, str]) -> dict[str, str]:
+    """Give the tags of a run below the block's with what that says of the code; what the user set stands.
+
+    MLflow's own word for the source in a notebook is the path of the kernel's launcher.
+    """
+    own = dict(tags)
+    if own.get(names.SOURCE_NAME, "") == (sys.argv[0] if sys.argv else None):
+        own.pop(names.SOURCE_NAME)
+        own.pop(names.SOURCE_TYPE, None)
+    return {**{key: value for key, value in block.run.start.tags.items() if key in _SOURCE}, **own}
+
+
 def _server() -> TrackingServer:
     return connection.open_server(timeout=FIRST_ANSWER)
 
@@ -317,7 +342,7 @@ def _mlflow_run(held: Held, place: Callable[[Held], str], experiment_id: str) ->
         end_time=None,
         lifecycle_stage="active",
         artifact_uri="",
-        run_name=start.run_name,
+        run_name=held.run.name,
     )
-    tags = {**start.tags, names.RUN_KEY: start.run_key, names.USER: start.user, names.RUN_NAME: start.run_name}
+    tags = {**start.tags, names.RUN_KEY: start.run_key, names.USER: start.user, names.RUN_NAME: held.run.name}
     return MlflowRun(info, RunData([], [], [RunTag(key, value) for key, value in tags.items()]))

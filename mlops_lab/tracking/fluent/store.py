@@ -55,7 +55,10 @@ class BlockStore(ModelStore):
         for param in params:
             held.log_param(param.key, param.value)
         for tag in tags:
-            held.run.set_tag(tag.key, tag.value)
+            if tag.key == names.RUN_NAME:
+                held.rename(tag.value)
+            else:
+                held.run.set_tag(tag.key, tag.value)
 
     def delete_tag(self, run_id: str, key: str) -> None:
         """Remove a tag, which the server may not have heard of yet."""

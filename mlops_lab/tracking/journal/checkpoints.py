@@ -73,6 +73,17 @@ class Waiting(NamedTuple):
     """The last one of a run that has a best one."""
 
 
+class Coming(NamedTuple):
+    """A file that the next sync would hand over for a process that died."""
+
+    path: Path
+    """Where it lies now; for the index, what that is made from."""
+    name: str
+    """Path among the artifacts."""
+    size: int
+    """Bytes."""
+
+
 def hand_over(folder: Path, index: Index) -> list[Staged]:
     """Give each kept file a folder of its own under the name that it is to have, and write the index beside them.
 
@@ -98,9 +109,7 @@ def hand_over(folder: Path, index: Index) -> list[Staged]:
         entry.file = ""
     if not found:
         return []
-    names = {entry.name for entry in index.files}
-    index.files = [*(entry for entry in _handed_over(folder).files if entry.name not in names), *index.files]
-    document = msgspec.json.encode(index)
+    document = _document(folder, index)
     folders.replace(folder / PLACE / HANDED_OVER, document)
     if folders.replace(folder / PLACE / INDEX, document):
         found.append(Staged(f"{PLACE}/{INDEX}", INDEX, PLACE))
@@ -117,13 +126,24 @@ def left_behind(folder: Path) -> list[Staged]:
     folder
         The run's folder.
     """
-    try:
-        line, _, _ = (folder / PLACE / STATE).read_bytes().partition(b"\n")
-        index = msgspec.json.decode(line, type=Index)
-    except (OSError, msgspec.MsgspecError):
-        return []
-    index.files = [entry for entry in index.files if _unchanged(folder, entry)]
+    index = _kept(folder)
+    index.files = [entry for entry in index.files if _checked(folder, entry)]
     return hand_over(folder, index)
+
+
+def to_come(folder: Path) -> list[Coming]:
+    """List what :func:`left_behind` would hand over, the index included; nothing is moved, written or read through."""
+    index = _kept(folder)
+    places = [(entry, _unchanged(folder, entry)) for entry in index.files]
+    found = [Coming(place, f"{PLACE}/{entry.name}", entry.size) for entry, place in places if place is not None]
+    if not found:
+        return []
+    index.files = [
+        msgspec.structs.replace(entry, file="", sha256=entry.sha256 or "0" * 64)
+        for entry, place in places
+        if place is not None
+    ]
+    return [*found, Coming(folder / PLACE / STATE, f"{PLACE}/{INDEX}", len(_document(folder, index)))]
 
 
 def waiting(folder: Path) -> list[Waiting]:
@@ -139,6 +159,20 @@ def waiting(folder: Path) -> list[Waiting]:
     ]
 
 
+def _document(folder: Path, index: Index) -> bytes:
+    names = {entry.name for entry in index.files}
+    index.files = [*(entry for entry in _handed_over(folder).files if entry.name not in names), *index.files]
+    return msgspec.json.encode(index)
+
+
+def _kept(folder: Path) -> Index:
+    try:
+        line, _, _ = (folder / PLACE / STATE).read_bytes().partition(b"\n")
+        return msgspec.json.decode(line, type=Index)
+    except (OSError, msgspec.MsgspecError):
+        return Index()
+
+
 def _handed_over(folder: Path) -> Index:
     try:
         return msgspec.json.decode((folder / PLACE / HANDED_OVER).read_bytes(), type=Index)
@@ -146,18 +180,25 @@ def _handed_over(folder: Path) -> Index:
         return Index()  # the run has none, or is not over
 
 
-def _unchanged(folder: Path, entry: Entry) -> bool:
-    path = folder / entry.file
-    if not path.exists():
-        path = _target(folder, entry)
+def _checked(folder: Path, entry: Entry) -> bool:
+    """Tell whether a file is what it was when it was saved, and note its sha256."""
+    path = _unchanged(folder, entry)
+    if path is None:
+        return False
     try:
-        facts = os.stat(path)
-        if (facts.st_size, facts.st_mtime_ns) != (entry.size, entry.modified):
-            return False
         entry.sha256 = entry.sha256 or sha256_of(path)
     except OSError:
         return False
     return True
+
+
+def _unchanged(folder: Path, entry: Entry) -> Path | None:
+    """Give where a kept file lies; None where it is gone, or was written to since it was saved."""
+    for path in (folder / entry.file, _target(folder, entry)):
+        with contextlib.suppress(OSError):
+            facts = os.stat(path)
+            return path if (facts.st_size, facts.st_mtime_ns) == (entry.size, entry.modified) else None
+    return None
 
 
 def _target(folder: Path, entry: Entry) -> Path:

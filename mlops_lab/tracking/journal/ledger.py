@@ -54,6 +54,13 @@ class Ledger:
             # A full disk must not stop the sending.
             folders.replace(self.folder / folders.POSITION, msgspec.json.encode(self.position))
 
+    def begin_anew(self) -> None:
+        """Forget what was sent: the run is to be another one on the server."""
+        with self._guard:
+            self.position = Position()
+            with self.change():
+                pass
+
     def await_screening(self, record: Staged) -> None:
         """Remember a file that is still to be looked through; only within :meth:`change`."""
         self.position.unscreened = [*self.position.unscreened, record]

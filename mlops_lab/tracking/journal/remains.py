@@ -60,16 +60,19 @@ def end_if_lost(folder: Path) -> list[Record]:
         return []
     # The end is when the journal was last written to; the clock may have jumped, so never before its last record.
     written = int(segments.listed(folder)[-1].path.stat().st_mtime * 1000)
-    records: list[Record] = [*left_behind(folder), Tag(LOST, "true")]
-    unread = _unread(folder)
-    if unread:
-        records.append(Tag(LOST_VALUES, str(unread)))
+    records: list[Record] = [*left_behind(folder), *lost_tags(folder)]
     records.append(End("KILLED", max(last, written), lost=True))
     try:
         append_for_the_dead(folder, records)
     except OSError:
         return records
     return []
+
+
+def lost_tags(folder: Path) -> list[Tag]:
+    """Give the tags of a run whose process died."""
+    unread = _unread(folder)
+    return [Tag(LOST, "true"), *([Tag(LOST_VALUES, str(unread))] if unread else [])]
 
 
 @dataclass

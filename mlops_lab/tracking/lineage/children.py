@@ -32,13 +32,7 @@ class Children:
         self._file: Any = None
         self._taken = 0
         with contextlib.suppress(OSError):  # no memory file, no room: then what they read is not known
-            if hasattr(os, "memfd_create"):
-                self._file = os.fdopen(os.memfd_create("mlops_lab files"), "rb", buffering=0)
-                descriptor = self._file.fileno()
-                # A descriptor that may be read and written, at whose end every process adds.
-                fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
-            else:
-                self._file = tempfile.TemporaryFile("a+b", buffering=0)
+            self._file = os.fdopen(_nameless_file(), "rb", buffering=0)
 
     @property
     def here(self) -> bool:
@@ -67,6 +61,16 @@ class Children:
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+
+def _nameless_file() -> int:
+    """Make a file that may be read and written, at whose end every process adds; give its descriptor."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryFile("a+b", buffering=0) as file:
+            return os.dup(file.fileno())
+    descriptor = os.memfd_create("mlops_lab files")
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
+    return descriptor
 
 
 def are_forked(workers: Any) -> bool:

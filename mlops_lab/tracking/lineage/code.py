@@ -142,7 +142,7 @@ def git_tags(tags: dict[str, str], folder: Path, code: Path | None = None) -> Pa
         state = git.state(folder)
         if state.commit:
             tags[names.GIT_COMMIT] = state.commit
-            dirty = state.dirty or (code is not None and code.is_absolute() and not git.tracks(code))
+            dirty = state.dirty or (code is not None and code.is_absolute() and not _is_known(code, state.top))
             dirty = dirty or bool(git.untracked(state.top, script.modules(state.top)))
             tags[names.GIT_DIRTY] = "true" if dirty else "false"
     except MlopsLabError:
@@ -156,6 +156,12 @@ def git_tags(tags: dict[str, str], folder: Path, code: Path | None = None) -> Pa
     if name:
         tags[names.REPOSITORY] = name
     return state.top
+
+
+def _is_known(code: Path, top: Path) -> bool:
+    from ...datasets import git
+
+    return Path(os.path.realpath(code)).is_relative_to(os.path.realpath(top)) and git.tracks(code)
 
 
 def public_url(url: str) -> str:

@@ -104,7 +104,8 @@ def _alone(value: Any, lengths: set[int], depth: int) -> bool:
     if not depth or not isinstance(value, (list, tuple, Mapping)):
         return False
     parts = islice(value.values() if isinstance(value, Mapping) else value, MOST_VALUES)
-    return any([_alone(part, lengths, depth - 1) for part in parts])
+    found = [_alone(part, lengths, depth - 1) for part in parts]  # all of them, for their lengths
+    return any(found)
 
 
 def is_in_memory(dataset: Any) -> bool:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..literals import literals
 from . import code
+
+if TYPE_CHECKING:
+    from ..run import Run
 
 LONGEST = 1_000_000
 """Characters of a script that is recorded."""
@@ -28,14 +33,26 @@ def path() -> Path | None:
     return found if found.is_file() and not _is_installed(found) else None
 
 
-def source(script: Path) -> str | None:
-    """Give the text of `script`; None where Python could not have read it, or where it is too long to be one."""
+def record(run: Run) -> None:
+    """Record the text of the script, as artifact below ``code``, and the literals at its top as params."""
+    script = path()
+    if script is None or run.gate is None:
+        return
     try:
         with tokenize.open(script) as file:
             text = file.read(LONGEST + 1)
     except (OSError, SyntaxError, UnicodeDecodeError):
-        return None
-    return text if len(text) <= LONGEST else None
+        return
+    if len(text) > LONGEST:
+        run.notice(f"The script is longer than {LONGEST} characters, so its text is not recorded.")
+        return
+    text = run.gate.source(text)
+    if not text:
+        return  # the policy blocks what is in it
+    folder = run.cells_folder.replace("cells", "code", 1)  # a run that is gone on with keeps what it began with
+    run.log_text(text, f"{folder}/{script.stem}.py")
+    for name, value in literals(text).items():
+        run.note_param(name, value)
 
 
 def modules(top: Path) -> Iterator[Path]:
@@ -58,6 +75,9 @@ def _file(module: Any) -> str | None:
 
 def _is_installed(file: Path) -> bool:
     if "site-packages" in file.parts or "dist-packages" in file.parts:
+        return True
+    library = sysconfig.get_path("stdlib")  # ``python -m unittest``
+    if library and file.is_relative_to(os.path.realpath(library)):
         return True
     # The environment's own folder may be the repository's, or a project may be a folder of the system's Python.
     return file.parent in (Path(sys.executable).parent, Path(os.path.realpath(sys.executable)).parent)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ...connection import tags as names
 from ...connection.errors import ExperimentClosed, Forbidden, Refused
 from ...connection.sharing import explain
-from ..errors import ParentFirst, RunElsewhere
+from ..errors import ParentFirst, RunElsewhere, RunGone
 from ..journal import folders
 from ..journal.ledger import Ledger
-from ..model import Start
+from ..model import LONGEST_TAG, Start, Tag
 
 if TYPE_CHECKING:
     from ...connection.rest import TrackingServer
 
 PARENT = "mlflow.parentRunId"
+RUN_NAME = "mlflow.runName"
 _MOST_TWINS = 10
+_LONGEST_EXPERIMENT = 500
+_LONGEST_NAME = 250
+"""Characters of an experiment's name, and of a run's name or a tag's, that MLflow takes in every database."""
 
 
 class Birth:
@@ -52,7 +57,7 @@ class Birth:
         if self._start.continues:
             return self._gone_on_with(server)
         try:
-            return self._in_experiment(server, self._start.experiment)
+            return self._in_experiment(server, experiment_name(self._start))
         except (ExperimentClosed, Refused) as refusal:
             closed = isinstance(refusal, ExperimentClosed) or refusal.error_code == "RESOURCE_DELETED"
             if not (closed and self._otherwise) or self._ledger.position.run_id:
@@ -73,7 +78,7 @@ class Birth:
 
     def _gone_on_with(self, server: TrackingServer) -> tuple[str, str]:
         run_id = self._start.continues
-        run = server.get_run(run_id)
+        run = require_active(server, run_id, self._start.run_name)
         server.update_run(run_id, status="RUNNING")
         for key, value in self._start.tags.items():
             server.set_tag(run_id, key, value)
@@ -93,19 +98,21 @@ class Birth:
                 "Log in to that server to send the rest.",
             )
         tags = self._tags(server, experiment_id)
-        with self._ledger.change() as position:
-            position.creations += 1
         start = self._start
+        with self._ledger.change() as position:
+            if position.creations == 0:
+                self._ledger.set_aside([(Tag(key, value), why) for key, value, why in _unfit(start)])
+            position.creations += 1
+        name = start.run_name[:_LONGEST_NAME]
         try:
-            run = server.create_run(experiment_id, start_time=start.time, run_name=start.run_name, tags=tags)
+            run = server.create_run(experiment_id, start_time=start.time, run_name=name, tags=tags)
         except Forbidden as refusal:
             raise explain(server, refusal, experiment, "add") from refusal
         self.experiment = experiment
         return experiment_id, str(run["info"]["run_id"])
 
     def _tags(self, server: TrackingServer, experiment_id: str) -> dict[str, str]:
-        start = self._start
-        tags = {**start.tags, names.RUN_KEY: start.run_key, names.USER: start.user}
+        tags = tags_of(self._start)
         parent = self._parent(server, experiment_id)
         return {**tags, PARENT: parent} if parent else tags
 
@@ -123,6 +130,54 @@ class Birth:
             )
         found = max(_runs_of(server, experiment_id, self._start.parent), key=_entries, default=None)
         return str(found["info"]["run_id"]) if found is not None else ""
+
+
+def experiment_name(start: Start) -> str:
+    """Give the name of the experiment as MLflow takes it."""
+    return start.experiment[:_LONGEST_EXPERIMENT]
+
+
+def tags_of(start: Start) -> dict[str, str]:
+    """Give the tags with which the run is created, without those that would keep it from being created."""
+    fit = {key: value[:LONGEST_TAG] for key, value in start.tags.items() if _takes(key)}
+    return {**fit, names.RUN_KEY: start.run_key, names.USER: start.user}
+
+
+def require_active(server: TrackingServer, run_id: str, name: str) -> dict[str, Any]:
+    """Read the run; raises RunGone where it takes no entries any more."""
+    gone = RunGone(
+        f"The server no longer takes entries for the run {name}: it was deleted there.",
+        "Restore it in MLflow to send the rest, or send what is here as a new run with %mlops_sync --experiment NAME "
+        "(or mlops-lab sync --experiment NAME); until then it stays on this computer.",
+    )
+    try:
+        run = server.get_run(run_id)
+    except Refused as refusal:
+        if refusal.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise gone from refusal
+    if run.get("info", {}).get("lifecycle_stage", "active") != "active":
+        raise gone
+    return run
+
+
+def _takes(tag: str) -> bool:
+    return 0 < len(tag) <= _LONGEST_NAME and tag != RUN_NAME
+
+
+def _unfit(start: Start) -> Iterator[tuple[str, str, str]]:
+    """Give key, value and reason of what of the first record cannot be at the server as it was said."""
+    if start.experiment != experiment_name(start):
+        yield "experiment", start.experiment, f"MLflow keeps {_LONGEST_EXPERIMENT} characters of an experiment's name."
+    if len(start.run_name) > _LONGEST_NAME:
+        yield "run name", start.run_name, f"MLflow keeps {_LONGEST_NAME} characters of a run's name."
+    for key, value in start.tags.items():
+        if key == RUN_NAME and value != start.run_name:
+            yield key, value, f"The run's name is {start.run_name[:_LONGEST_NAME]}."
+        elif key != RUN_NAME and not _takes(key):
+            yield key, value, f"MLflow takes tag names of 1 to {_LONGEST_NAME} characters."
+        elif len(value) > LONGEST_TAG:
+            yield key, value, f"MLflow keeps {LONGEST_TAG} characters of a tag; the whole value stands here."
 
 
 def origin_of(uri: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ...connection.errors import ExperimentClosed, Forbidden, NotMlflow, Refused, Unreachable
 from ...connection.sharing import explain
 from ..errors import ELSEWHERE, JournalUnreadable, RunElsewhere, RunGone
@@ -19,7 +21,7 @@ from ..journal.ledger import Ledger
 from ..journal.segments import Line
 from ..model import Artifact, End, Input, Position, Record, Resume, Staged, Start, Tag
 from .batches import Batch, Entry, Grouped
-from .birth import Birth, origin_of
+from .birth import Birth, origin_of, require_active
 from .refusals import Refusals, Target, TooLarge, Verdict, not_the_server, unless_broken
 from .uploads import Uploads, tell_thinned
 
@@ -101,6 +103,29 @@ class Projector:
         """The run is gone on with: what is sent of it is not complete, although its end was sent."""
         with self._ledger.change() as position:
             position.ended = False
+
+    def note_gone(self, message: str) -> None:
+        """The person is told that the run was deleted on the server."""
+        with self._ledger.change() as position:
+            position.gone, position.closed = True, message
+
+    def take_up(self) -> bool:
+        """Take up a run that was deleted: restored on the server, or, where another experiment is named, as a new one.
+
+        False while there is nothing to be done.
+        """
+        server = self._server = self._server or self._open_server()
+        try:
+            self._require_active(server)
+        except RunGone:
+            if not self._otherwise:
+                return False
+            self._ledger.begin_anew()
+            self._start = msgspec.structs.replace(self.start, experiment=self._otherwise, continues="")
+            return True
+        with self._ledger.change() as position:
+            position.gone, position.closed = False, ""
+        return True
 
     def forget_server(self) -> None:
         """Ask for the server anew at the next attempt."""
@@ -240,16 +265,7 @@ class Projector:
 
     def _require_active(self, server: TrackingServer) -> None:
         """Tell a bad entry from a run that takes no entries any more."""
-        gone = RunGone(
-            f"The server no longer takes entries for the run {self.start.run_name}: it was deleted there.",
-            "Restore it in MLflow to send the rest; the journal is kept on this computer.",
-        )
-        try:
-            run = server.get_run(self.position.run_id)
-        except Refused as refusal:
-            raise gone from refusal
-        if run.get("info", {}).get("lifecycle_stage", "active") != "active":
-            raise gone
+        require_active(server, self.position.run_id or self.start.continues, self.start.run_name)
 
     def _open_for_files(self) -> TrackingServer:
         server = self._open_server()

@@ -18,7 +18,8 @@ SAME_REASON = 3
 """Refusals of one metric name in a row, for one reason, after which its other points are not asked for any more."""
 BROKEN = 3
 """Attempts after which the entries are to blame for a server error that nothing else meets."""
-_PAUSE = 0.2
+PAUSE = 0.2
+"""Seconds between two of these."""
 
 Verdict = tuple[Record, str]
 """An entry that is refused for good, or in part, and why."""
@@ -139,4 +140,4 @@ def unless_broken(target: Target, request: Callable[[], object]) -> None:
             post(target.server, target.run_id, [Tag(names.RUN_KEY, target.run_key)])
             if attempt == BROKEN - 1:
                 raise Refused(problem.message, error_code="INTERNAL_ERROR", status=500) from problem
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE)

@@ -11,10 +11,11 @@ import msgspec
 from ... import connection
 from ...connection.errors import ConnectionProblem, ExperimentClosed, Forbidden, Refused
 from ...errors import MlopsLabError
-from ..errors import NoExperimentName, ParentFirst
+from ..errors import NoExperimentName, ParentFirst, RunGone
 from ..journal import folders, remains, retention, segments
 from ..model import Start, SyncedRun, SyncReport, WaitingRun
 from ..screening import screen_what_is_left
+from .birth import experiment_name
 from .flusher import unforeseen
 from .projector import Projector
 
@@ -55,8 +56,9 @@ def sync(
 
     A journal whose process is alive is left to that process. One whose process died without an end becomes a
     KILLED run with the tag ``mlops_lab.lost``. Two syncs at once do no harm: each journal has one projector.
-    A run that its experiment does not take keeps no other run back. Figures come first: the files follow when
-    every run has its params, metrics and status.
+    A run that its experiment does not take keeps no other run back, nor does one with a file that does not pass, nor
+    one that was deleted on the server, which is said once. Figures come first: the files follow when every run has its
+    params, metrics and status.
 
     Parameters
     ----------
@@ -66,7 +68,8 @@ def sync(
         Also send runs that were made with ``--offline``.
     experiment
         Where to send those runs that their own experiment does not take, because it is somebody else's or was
-        deleted. Runs that their experiment takes go there all the same.
+        deleted. Runs that their experiment takes go there all the same. What is here of a run that was deleted on the
+        server becomes a new run there.
     only
         Keys of the runs to send; without them, every one.
 
@@ -147,6 +150,9 @@ class _Sending:
         if segments.complete(self._folder, self._projector.position):
             self._over = True  # another process was faster
             return
+        if self._projector.position.gone and not self._projector.take_up():
+            self._over = True  # the person knows
+            return
         self._projector.last_words = remains.end_if_lost(self._folder)
         self._projector.push_entries()
 
@@ -161,16 +167,19 @@ class _Sending:
         """Take note why it is not sent; gives it where it holds for the other runs as well."""
         error = failure if isinstance(failure, MlopsLabError) else unforeseen(failure)
         waits = isinstance(error, ConnectionProblem) and not isinstance(error, Refused)
-        message = str(error) if isinstance(error, ExperimentClosed) else error.message
+        message = str(error) if isinstance(error, (ExperimentClosed, RunGone)) else error.message
+        if isinstance(error, RunGone):
+            self._projector.note_gone(message)
         self._say("waiting" if waits else "failed", self._projector.position.closed or message)
         # What is said of one experiment is no reason not to try the next run.
-        return error if waits and not isinstance(error, (Forbidden, ParentFirst)) else None
+        own = isinstance(error, (Forbidden, ParentFirst)) or self._projector.uploads.only_files
+        return error if waits and not own else None
 
     def _say(self, status: Literal["sent", "waiting", "failed"], message: str = "") -> None:
-        start, went = self._start, self._projector.experiment or self._start.experiment
+        start, went = self._start, self._projector.experiment or experiment_name(self._start)
         sent = SyncedRun(start.run_key, start.run_name, self._projector.position.run_id or None, status, message)
         if status == "sent":
-            sent = msgspec.structs.replace(sent, experiment=went, redirected=went != start.experiment)
+            sent = msgspec.structs.replace(sent, experiment=went, redirected=went != experiment_name(start))
         self.outcome, self._over = sent, True
 
 

@@ -8,12 +8,12 @@ from typing import Literal
 
 import msgspec
 
-from ...connection import tags as names
 from ...wire import Number, from_number
 from ..errors import NoSuchRun
-from ..journal import folders, remains, segments
-from ..model import Artifact, End, Input, Metric, Param, Resume, Start, Tag
+from ..journal import checkpoints, folders, remains, segments, staging
+from ..model import Artifact, End, Input, Metric, Param, Position, Resume, Staged, Start, Tag
 from ..screening import unscreened
+from .birth import experiment_name, tags_of
 from .synchronise import begun, pending
 
 
@@ -130,14 +130,16 @@ def preview(run: str = "") -> list[Preview]:
 
 def _look(folder: Path, start: Start) -> Preview:
     known = folders.position(folder)
-    shown = Preview(start.run_key, start.run_name, start.experiment, {}, {}, [], [], [], start.time, _state(folder))
+    name = experiment_name(start)
+    shown = Preview(start.run_key, start.run_name, name, {}, {}, [], [], [], start.time, _state(folder, known))
     shown.offline = start.offline
     if known.run_id:
         shown.server = known.uri
     else:
-        shown.tags = _tags(start)
+        shown.tags = tags_of(start)
     found: dict[str, PreviewedMetric] = {}
-    files = list(known.files)
+    ended = known.ended
+    files: list[Artifact | Staged] = list(known.files)
     for record, _ in segments.records(folder, known.offset, known.generation):
         if isinstance(record, Metric):
             one = found.setdefault(record.key, PreviewedMetric(record.key, 0, record.value))
@@ -152,29 +154,50 @@ def _look(folder: Path, start: Start) -> Preview:
         elif isinstance(record, Input):
             shown.data.append(f"{record.name} {record.digest}")
         elif isinstance(record, End):
-            shown.state = "LOST" if record.lost else record.status
+            shown.state, ended = "LOST" if record.lost else record.status, True
         elif isinstance(record, Resume):
-            shown.state = _state(folder)
+            shown.state, ended = _state(folder), False
     shown.metrics = list(found.values())
+    still, coming = unscreened(folder), []
+    if shown.state == "LOST" and not ended:  # what the next sync adds for the process that died
+        coming = checkpoints.to_come(folder)
+        shown.tags |= {tag.key: tag.value for tag in remains.lost_tags(folder)}
+    listed = [*(_file(folder, file) for file in (*files, *still) if staging.mark_of(folder / file.file) is None)]
+    listed += [PreviewedFile(file.name, file.size, str(file.path)) for file in coming]
     # A later file of the same name takes the earlier one's place on the server.
-    shown.files = list({file.name: file for file in (_file(folder, file) for file in files)}.values())
+    shown.files = list({file.name: file for file in listed}.values())
     shown.size = sum(file.size for file in shown.files)
-    shown.unscreened = [f"{file.folder}/{file.name}" if file.folder else file.name for file in unscreened(folder)]
-    shown.folder = _from_home(folder / folders.STAGED)
+    shown.unscreened = list(dict.fromkeys([*map(_name, still), *(file.name for file in coming)]))
+    shown.folder = _from_home(_place(folder, shown.files))
     return shown
 
 
-def _state(folder: Path) -> Literal["RUNNING", "LOST"]:
+def _state(folder: Path, known: Position | None = None) -> Literal["RUNNING", "FINISHED", "FAILED", "KILLED", "LOST"]:
+    """Tell how a run ended whose end the server has, and whether anybody still writes one that has no end."""
+    if known is not None and known.ended:
+        last = [record for record, _ in segments.read(folder) if isinstance(record, (End, Resume))][-1:]
+        if last and isinstance(last[0], End):
+            return last[0].status
     try:
         return "LOST" if remains.abandoned(folder) else "RUNNING"
     except OSError:  # a disk that refuses even the lock
         return "LOST"
 
 
-def _file(folder: Path, file: Artifact) -> PreviewedFile:
+def _file(folder: Path, file: Artifact | Staged) -> PreviewedFile:
     path = folder / file.file
-    name = f"{file.folder}/{file.name}" if file.folder else file.name
-    return PreviewedFile(name, path.stat().st_size if path.exists() else 0, str(path))
+    return PreviewedFile(_name(file), path.stat().st_size if path.exists() else 0, str(path))
+
+
+def _name(file: Artifact | Staged) -> str:
+    return f"{file.folder}/{file.name}" if file.folder else file.name
+
+
+def _place(folder: Path, files: list[PreviewedFile]) -> Path:
+    """Give the folder that the files lie in, or in folders of their own in it."""
+    inside = [Path(file.path).parent.relative_to(folder).parts[:1] for file in files]
+    tops = {folder.joinpath(*top) for top in inside}
+    return tops.pop() if len(tops) == 1 else folder
 
 
 def _from_home(path: Path) -> str:
@@ -182,10 +205,6 @@ def _from_home(path: Path) -> str:
         return f"~/{path.relative_to(Path.home())}"
     except (ValueError, RuntimeError):  # elsewhere, or a user without a home
         return str(path)
-
-
-def _tags(start: Start) -> dict[str, str]:
-    return {**start.tags, names.RUN_KEY: start.run_key, names.USER: start.user}
 
 
 def series(metric: PreviewedMetric) -> str:
