@@ -18,6 +18,7 @@ from ..connection import tags as names
 from . import capture, identifiers, ranks
 from .capture import construction
 from .fluent import bridge as fluent
+from .fluent.bindings import chosen_experiment
 from .gate import Gate, gate_for
 from .interrupts import Shield, Terminated, termination
 from .lineage import code, environment, script, seen, system
@@ -55,8 +56,8 @@ def track(
     Parameters
     ----------
     experiment
-        MLflow experiment, made where it does not exist. Without one: ``MLFLOW_EXPERIMENT_NAME``, else the name of
-        the first dataset, else ``Default``.
+        MLflow experiment, made where it does not exist. Without one: what ``mlflow.set_experiment`` chose before, else
+        ``MLFLOW_EXPERIMENT_NAME``, else the name of the first dataset, else ``Default``.
     run_name
         Name of the run; without one the server's habit of two words and a number is kept up.
     data
@@ -275,7 +276,10 @@ class Block:
     def _habit(self, data: list[str], parent: Run | None) -> str:
         if parent is not None:
             return parent.experiment
-        return os.environ.get("MLFLOW_EXPERIMENT_NAME") or (data[0] if data else "Default")
+        if self._resume is not None:
+            return "Default"  # the run has one
+        chosen = chosen_experiment(ask=not self._offline)
+        return chosen or os.environ.get("MLFLOW_EXPERIMENT_NAME") or (data[0] if data else "Default")
 
 
 def _folder() -> Path | None:

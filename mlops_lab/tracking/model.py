@@ -238,7 +238,7 @@ class SyncReport(msgspec.Struct):
             runs = "1 run is still open and is" if self.open == 1 else f"{self.open} runs are still open and are"
             return f"Nothing to send now: {runs} sent as it goes."
         if not self.runs:
-            return "Nothing to send: the server has every run."
+            return "Nothing to send."
         sent = [run for run in self.runs if run.status == "sent"]
         text = f"{len(sent)} of {len(self.runs)} runs sent"
         moved = [run.experiment for run in sent if run.redirected]

@@ -176,7 +176,41 @@ def test_a_deleted_run_keeps_its_journal_and_quarantines_nothing(server: Trackin
     (left,) = report.runs
     assert left.status == "failed"
     assert "deleted" in left.message
+    assert "--experiment NAME" in left.message
     assert not (folder / folders.QUARANTINE).exists()
+    assert sync().runs == [], "it is said once"
+    assert [run.status for run in sync(only=[folder.name]).runs] == ["failed"], "and to who asks for this run"
+
+    server.post("runs/restore", {"run_id": projector.position.run_id})
+    assert [(run.status, run.run_id) for run in sync().runs] == [("sent", projector.position.run_id)]
+    assert len(history(server, projector.position.run_id, "loss")) == 7
+
+
+def test_what_is_here_of_a_deleted_run_becomes_a_new_run_where_the_user_says_so(
+    server: TrackingServer, experiment: str
+) -> None:
+    experiment_id = server.ensure_experiment(experiment)
+    gone = server.create_run(experiment_id, 1, "gone")["info"]["run_id"]
+    server.delete_run(gone)
+    for key, continues in (("own", ""), ("from-elsewhere", gone)):
+        start = Start(1, f"{key}-{experiment}"[:60], experiment, key, 1, "ada", {}, continues=continues)
+        written = Journal.create(start)
+        written.append(Metric("loss", 0.5, 1, 1))
+        written.close()
+        if not continues:
+            projector = Projector(written.folder, lambda: server)
+            projector.push()
+            server.delete_run(projector.position.run_id)
+    assert [run.status for run in sync().runs] == ["failed", "failed"]
+    assert sync().runs == []
+
+    said = sync(experiment=f"{experiment}-2")
+
+    assert [(run.status, run.redirected) for run in said.runs] == [("sent", True), ("sent", True)], said
+    made = runs_of(server, f"{experiment}-2")
+    assert len(made) == 2
+    assert all(len(history(server, run_id, "loss")) == 1 for run_id in made)
+    assert sync().runs == []
 
 
 class _Sulking(BaseHTTPRequestHandler):

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mlops_lab.connection.rest import TrackingServer
-from mlops_lab.tracking import sync, track
+from mlops_lab.tracking import preview, sync, track
 from mlops_lab.tracking.journal import folders
 from mlops_lab.tracking.journal.remains import left_off
 from mlops_lab.tracking.journal.writer import Journal
@@ -102,6 +102,14 @@ with mlops_lab.track({experiment!r}, run_name="parts") as run:
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    (shown,) = preview()
+    assert shown.state == "LOST"
+    assert shown.tags["mlops_lab.lost"] == "true"
+    coming = {file.name: Path(file.path) for file in shown.files}
+    assert {"checkpoints/first.pt", "checkpoints/index.json"} <= set(coming)
+    assert {"checkpoints/first.pt", "checkpoints/index.json"} <= set(shown.unscreened)
+    assert all(path.is_file() for path in coming.values()), "looking moves nothing"
+    assert coming["checkpoints/first.pt"].read_bytes() == (tmp_path / "first.pt").read_bytes()
     with track(resume="parts") as run:
         torch.save(torch.nn.Linear(2, 1).state_dict(), tmp_path / "second.pt")
     sync()

@@ -50,7 +50,7 @@ class Binding(Held):
         self.chosen_before = chosen_experiment_id()
         self.name_before = chosen_experiment(ask=False)
         self.told = ""
-        """The experiment of which somebody was told that it is not followed."""
+        """The choice of which the person was told, where there was something to tell."""
         self._earlier = {item.info.run_id for item in active_runs()}
 
     def release(self, status: EndStatus = "FINISHED") -> None:

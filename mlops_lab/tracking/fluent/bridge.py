@@ -47,7 +47,7 @@ from .environment import EXPERIMENT_ID, Environment, without_run_id
 from .experiments import Experiments
 from .files import lead_tables
 from .models import Models
-from .runs import NOTE, PARENT, Held
+from .runs import NOTE, PARENT, Held, source_tags
 from .screened import screen_client
 from .store import BlockStore
 
@@ -116,9 +116,11 @@ class _Hook(OpenBlocks):
     def _tell_choice(self, binding: Binding) -> None:
         """Say, once, that the experiment which MLflow was told of is not the one that the run is in."""
         chosen = chosen_experiment_id()
-        if chosen is None or chosen == binding.told or chosen == binding.experiment_id:
+        if chosen is None or chosen == binding.told:
             return
         binding.told = chosen
+        if chosen == binding.experiment_id:
+            return
         name = self._experiments.name(chosen)
         if name is None and chosen == binding.chosen_before:
             name = binding.name_before
@@ -185,8 +187,10 @@ class _Hook(OpenBlocks):
         if not (elsewhere or own):
             # MLflow's own choice would be the experiment Default.
             given["experiment_id"] = binding.experiment_id or self._experiments.named(binding.run.experiment)
+        tags = {} if elsewhere else source_tags(binding)
         if not (inside or elsewhere or given.get("parent_run_id")):
-            given["tags"] = {PARENT: binding.id, **(given.get("tags") or {})}
+            tags[PARENT] = binding.id
+        given["tags"] = {**tags, **(given.get("tags") or {})}
         self.starting.now = not elsewhere
         try:
             with without_run_id():

@@ -304,6 +304,11 @@ class Child(Held):
         self._sender.start()
 
 
+def source_tags(block: Held) -> dict[str, str]:
+    """Give what the run of a block says of its code, for the runs below it."""
+    return {key: value for key, value in block.run.start.tags.items() if key in _SOURCE}
+
+
 def _with_source(block: Held, tags: Mapping[str, str]) -> dict[str, str]:
     """Give the tags of a run below the block's with what that says of the code; what the user set stands.
 
@@ -313,7 +318,7 @@ def _with_source(block: Held, tags: Mapping[str, str]) -> dict[str, str]:
     if own.get(names.SOURCE_NAME, "") == (sys.argv[0] if sys.argv else None):
         own.pop(names.SOURCE_NAME)
         own.pop(names.SOURCE_TYPE, None)
-    return {**{key: value for key, value in block.run.start.tags.items() if key in _SOURCE}, **own}
+    return {**source_tags(block), **own}
 
 
 def _server() -> TrackingServer:

@@ -79,5 +79,5 @@ def _is_installed(file: Path) -> bool:
     library = sysconfig.get_path("stdlib")  # ``python -m unittest``
     if library and file.is_relative_to(os.path.realpath(library)):
         return True
-    # The environment's own folder may be the repository's, or a project may be a folder of the system's Python.
-    return file.parent in (Path(sys.executable).parent, Path(os.path.realpath(sys.executable)).parent)
+    # A command that pip put beside the interpreter.
+    return file.parent == Path(os.path.realpath(os.path.dirname(sys.executable)))

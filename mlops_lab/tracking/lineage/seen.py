@@ -70,12 +70,15 @@ class _Fork:
             with contextlib.suppress(Exception):
                 self.begun = of(run)
 
+    def in_parent(self) -> None:
+        self.begun = None  # it holds the run
+
     def in_child(self) -> None:
         self.book = self.begun
 
 
 _fork = _Fork()
-os.register_at_fork(before=_fork.before, after_in_child=_fork.in_child)
+os.register_at_fork(before=_fork.before, after_in_parent=_fork.in_parent, after_in_child=_fork.in_child)
 
 
 def of_parent() -> Seen | None:

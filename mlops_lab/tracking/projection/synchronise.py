@@ -95,7 +95,7 @@ def sync(
     for folder, start in _parents_first(begun(pending())):
         if (start.offline and not include_offline) or (only and start.run_key not in only):
             continue
-        sending = _Sending(folder, start, server, (experiment or "").strip())
+        sending = _Sending(folder, start, server, (experiment or "").strip(), bool(only))
         try:
             if not remains.abandoned(folder):
                 alive += 1
@@ -120,11 +120,14 @@ class _Sending:
         What became of it; None where another process did it, and while it is on its way.
     """
 
-    def __init__(self, folder: Path, start: Start, server: Callable[[], TrackingServer], otherwise: str) -> None:
+    def __init__(
+        self, folder: Path, start: Start, server: Callable[[], TrackingServer], otherwise: str, asked_for: bool
+    ) -> None:
         self.outcome: SyncedRun | None = None
         self._folder = folder
         self._start = start
         self._projector = Projector(folder, server, otherwise)
+        self._asked_for = asked_for
         self._over = False
 
     def step(self, send: Callable[[], None], unreachable: MlopsLabError | None) -> MlopsLabError | None:
@@ -151,7 +154,9 @@ class _Sending:
             self._over = True  # another process was faster
             return
         if self._projector.position.gone and not self._projector.take_up():
-            self._over = True  # the person knows
+            self._over = True
+            if self._asked_for:  # the person knows otherwise
+                self._say("failed", self._projector.position.closed)
             return
         self._projector.last_words = remains.end_if_lost(self._folder)
         self._projector.push_entries()

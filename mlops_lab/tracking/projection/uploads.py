@@ -150,7 +150,7 @@ class Uploads:
         if self._insist(record, elsewhere, name) is not None:
             self._doubtful = True
             raise _NotThisFile(problem)
-        return f"The server takes no file of this name; it is there as {_joined(elsewhere, name)}. {problem.message}"
+        return f"The server takes no file of this name; it is there as {_joined(elsewhere, name)}."
 
     def _insist(
         self, record: Artifact, folder: str, name: str, attempts: int = BROKEN
