@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,15 +97,23 @@ def _keep(output: Path) -> None:
             run.log_artifact(path)
 
 
+_TALKATIVE = ("monai.bundle.workflows", "monai.data.nvimgcodec_pydicom_plugin", "ignite.engine")
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep MONAI from writing about its logging, and ignite from announcing an error that is raised anyway."""
-    loggers = [logging.getLogger(name) for name in ("monai.bundle.workflows", "ignite.engine")]
+    """Keep MONAI from writing about its logging and about decoders that no recipe asks for, and ignite from announcing
+    an error that is raised anyway.
+    """
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Said by MONAI's image reader wherever pydicom is installed.
+            warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
